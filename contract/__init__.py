@@ -1,0 +1,1 @@
+"""What crosses between the folders of landsigma: plain records, errors and the ledger of jobs."""

@@ -1,0 +1,288 @@
+"""Every error that someone outside must react to. Programmers' mistakes are ValueErrors.
+
+Each error is a record of what was found: it keeps its fields through pickling, so it survives the trip between
+processes, and it words itself in `__str__`, with the value, the limit and the remedy.
+"""
+
+from dataclasses import dataclass, fields
+
+
+class LandsigmaError(Exception):
+    """Anything landsigma refuses or could not do."""
+
+    def __post_init__(self) -> None:
+        """Hand every field to `Exception.args`, which is what pickling carries."""
+        self.args = tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+
+# --- the area of interest -------------------------------------------------------------------------------------------
+
+
+class AoiError(LandsigmaError):
+    """The area of interest cannot be mapped as it was given."""
+
+
+@dataclass(eq=False, repr=False)
+class AoiUnreadable(AoiError):
+    """The text or file is in none of the formats that are read."""
+
+    given: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"cannot read an area of interest from {self.given!r}: {self.reason}. "
+            "Give GeoJSON (file, '-' for standard input, or inline), WKT, a bbox west,south,east,north, "
+            "or a GeoPackage, Shapefile or FlatGeobuf file"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class AoiEmpty(AoiError):
+    """There is no polygon, or its area is zero."""
+
+    given: str
+
+    def __str__(self) -> str:
+        return f"the area of interest {self.given!r} encloses no area; give at least one polygon"
+
+
+@dataclass(eq=False, repr=False)
+class AoiInvalid(AoiError):
+    """A polygon is broken beyond repair."""
+
+    reason: str
+    lon_deg: float
+    lat_deg: float
+
+    def __str__(self) -> str:
+        return (
+            f"the area of interest is not a valid polygon: {self.reason} near lon {self.lon_deg:.6f}, "
+            f"lat {self.lat_deg:.6f}; correct the ring there"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class AoiTooLarge(AoiError):
+    """The area is above the limit for one job."""
+
+    area_km2: float
+    limit_km2: float
+
+    def __str__(self) -> str:
+        return (
+            f"the area of interest covers {self.area_km2:,.1f} km2; one job maps at most {self.limit_km2:,.1f} km2. "
+            "Cut it into parts, or raise the limit with --max-area-km2"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class AoiAxesSwapped(AoiError):
+    """Coordinates read as latitude, longitude instead of longitude, latitude."""
+
+    x: float
+    y: float
+
+    def __str__(self) -> str:
+        return (
+            f"coordinate ({self.x:g}, {self.y:g}) has a latitude outside -90..90: the axes look swapped. "
+            "Give longitude first, then latitude"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class AoiWrongCrs(AoiError):
+    """Coordinates are not longitude and latitude, and no CRS that can be read says what they are."""
+
+    x: float
+    y: float
+    crs: str
+
+    def __str__(self) -> str:
+        return (
+            f"coordinate ({self.x:g}, {self.y:g}) is not longitude and latitude in degrees, and the CRS given is "
+            f"{self.crs!r}. Reproject to EPSG:4326, or give a file format that carries its CRS"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class CrsUnusable(AoiError):
+    """The CRS asked for cannot carry a metric grid over the AOI."""
+
+    crs: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot map in CRS {self.crs!r}: {self.reason}. Give a projected CRS in metres, such as EPSG:32633"
+
+
+# --- sources and scenes ---------------------------------------------------------------------------------------------
+
+
+class SourceError(LandsigmaError):
+    """The imagery asked for cannot be found or used."""
+
+
+@dataclass(eq=False, repr=False)
+class SourceUnusable(SourceError):
+    """The source is unknown, badly described, or does not hold what is asked of it."""
+
+    source: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"source {self.source!r} cannot be used: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class SourceUnreachable(SourceError):
+    """The catalogue did not answer, also after retries."""
+
+    source: str
+    url: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"source {self.source!r} did not answer at {self.url}: {self.reason}. Try again, or use another --source"
+
+
+@dataclass(eq=False, repr=False)
+class NoScenes(SourceError):
+    """The search answered, and there is nothing to map."""
+
+    source: str
+    searched: str
+
+    def __str__(self) -> str:
+        return (
+            f"source {self.source!r} has no scene for {self.searched}. "
+            "Widen the dates, raise --max-cloud, or check that the AOI is where you think"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class AssetUnreadable(SourceError):
+    """One band of one scene could not be read, also after retries."""
+
+    scene: str
+    band: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"band {self.band} of scene {self.scene} cannot be read: {self.reason}"
+
+
+# --- bundles --------------------------------------------------------------------------------------------------------
+
+
+class BundleError(LandsigmaError):
+    """The exported model cannot be used."""
+
+
+@dataclass(eq=False, repr=False)
+class BundleNotFound(BundleError):
+    """No bundle folder of that name or path."""
+
+    bundle: str
+    searched: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"no bundle {self.bundle!r}: no manifest.json in {', '.join(self.searched)}"
+
+
+@dataclass(eq=False, repr=False)
+class BundleInvalid(BundleError):
+    """The manifest, the files and the graph do not agree."""
+
+    bundle: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"bundle {self.bundle!r} is refused: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class OutputNotInBundle(BundleError):
+    """A product was asked for that this bundle does not give."""
+
+    bundle: str
+    output: str
+    available: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"bundle {self.bundle!r} gives no {self.output!r}; it gives {', '.join(self.available)}"
+
+
+# --- jobs and what they write ---------------------------------------------------------------------------------------
+
+
+class JobError(LandsigmaError):
+    """A job cannot go on, or cannot start."""
+
+
+@dataclass(eq=False, repr=False)
+class JobNotFound(JobError):
+    """The ledger has no such job."""
+
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"there is no job {self.job_id!r}"
+
+
+@dataclass(eq=False, repr=False)
+class JobFolderInUse(JobError):
+    """The output folder already holds a job, finished or not."""
+
+    folder: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} already holds a job; {self.remedy}"
+
+
+@dataclass(eq=False, repr=False)
+class ErrorBudgetExceeded(JobError):
+    """Too many pixels lost observations to unreadable assets."""
+
+    lost_fraction: float
+    limit_fraction: float
+    worst: str
+
+    def __str__(self) -> str:
+        return (
+            f"unreadable assets cost {self.lost_fraction:.1%} of the AOI's pixels an observation; the limit is "
+            f"{self.limit_fraction:.1%}. Worst: {self.worst}. Try again later, or raise --max-lost"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class LeaseLost(JobError):
+    """Another worker took this block over while this one was at it."""
+
+    job_id: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"block {self.index} of job {self.job_id} was taken over by another worker; this one's result is dropped"
+
+
+@dataclass(eq=False, repr=False)
+class Interrupted(JobError):
+    """Someone asked the job to stop; what is finished is kept."""
+
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"stopped; finished blocks are kept. {self.remedy}"
+
+
+@dataclass(eq=False, repr=False)
+class OutputNotWritable(JobError):
+    """The output folder cannot be written, or its disk is full."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot write {self.path}: {self.reason}. Nothing half-written was published"

@@ -1,0 +1,15 @@
+"""What every test may use."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real Sentinel data kept beside the project on development machines."""
+    if not (SHARED / "stac").is_dir():
+        pytest.skip(f"no real Sentinel data at {SHARED}: kept on development machines only")
+    return SHARED

@@ -1,0 +1,1 @@
+"""Pre-training, probes, calibration and evaluation of VDual-SimCLR."""
