@@ -60,8 +60,8 @@ class Encoding(Record):
     dtype: Literal["uint8", "uint16", "float32"]
     nodata: float
     """Stored number outside the AOI and where no modality was observed."""
-    scale: float = 1.0
-    offset: float = 0.0
+    scale: float = Field(default=1.0, allow_inf_nan=False)
+    offset: float = Field(default=0.0, allow_inf_nan=False)
 
 
 class ModelOutput(Record):
@@ -85,7 +85,7 @@ class ConformalThreshold(Record):
     alpha: float = Field(gt=0, lt=1)
     """Nominal rate of sets that miss the true class."""
     method: Literal["raps", "lac"]
-    threshold: float
+    threshold: float = Field(allow_inf_nan=False)
     calibration_blocks: int = Field(gt=0)
     """Number of spatial blocks behind the threshold; pixels are not exchangeable."""
 

@@ -257,14 +257,38 @@ class ErrorBudgetExceeded(JobError):
 
 
 @dataclass(eq=False, repr=False)
+class JobEnded(JobError):
+    """The job was ended by someone else, so there is nothing left to do."""
+
+    job_id: str
+    state: str
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} is {self.state}; submit it again to map once more"
+
+
+@dataclass(eq=False, repr=False)
+class LedgerUnusable(JobError):
+    """The database of jobs cannot be reached or written."""
+
+    ledger: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the ledger {self.ledger} cannot be used: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
 class LeaseLost(JobError):
-    """Another worker took this block over while this one was at it."""
+    """Another worker took this block over while this one was at it, or the job ended."""
 
     job_id: str
     index: int
 
     def __str__(self) -> str:
-        return f"block {self.index} of job {self.job_id} was taken over by another worker; this one's result is dropped"
+        return (
+            f"block {self.index} of job {self.job_id} was taken over, or the job ended; this worker's result is dropped"
+        )
 
 
 @dataclass(eq=False, repr=False)
@@ -285,4 +309,7 @@ class OutputNotWritable(JobError):
     reason: str
 
     def __str__(self) -> str:
-        return f"cannot write {self.path}: {self.reason}. Nothing half-written was published"
+        return (
+            f"cannot write {self.path}: {self.reason}. Nothing half-written was published; make room, then go on with "
+            "--resume"
+        )

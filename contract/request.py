@@ -7,7 +7,7 @@ from typing import Final, Literal, Self
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
 from contract.bands import DEFAULT_MASKED_SCENE_CLASSES, Modality, SceneClass
-from contract.grid import Grid
+from contract.grid import Grid, Window
 from contract.record import Record
 from contract.scene import Area, Scene, SkippedScene
 
@@ -107,6 +107,8 @@ class Plan(Record):
     grid: Grid
     scenes: tuple[Scene, ...]
     skipped: tuple[SkippedScene, ...] = ()
+    notices: tuple[str, ...] = ()
+    """What the person who asked should know, as "no Sentinel-1 scene was found"."""
 
 
 class LostRead(Record):
@@ -122,6 +124,8 @@ class LostRead(Record):
 class BlockReport(Record):
     """What one block saw and wrote."""
 
+    window: Window
+    """The pixels of the grid that its rasters cover."""
     aoi_px: int
     """Pixels of the AOI."""
     mapped_px: int
@@ -193,7 +197,10 @@ class MapResult(Record):
     used_scenes: tuple[str, ...]
     skipped_scenes: tuple[SkippedScene, ...]
     lost_reads: tuple[LostRead, ...]
+    notices: tuple[str, ...]
+    """What the search had to say."""
     warnings: tuple[str, ...]
+    """What the pixels had to say."""
     blocks: int
     started: AwareDatetime
     finished: AwareDatetime

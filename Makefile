@@ -1,0 +1,30 @@
+# Everything runs in a virtual environment that the first target makes: no other set-up is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint bench clean
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/ready  ## map a generated landscape; pictures and rasters in demo/map
+	$(BIN)/landsigma demo demo
+
+test: $(VENV)/ready
+	$(BIN)/pytest --numprocesses 2
+
+lint: $(VENV)/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/map.py
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,81 @@
+"""Find a bundle on the shelves and make sure that it is what its manifest says."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from contract.bundle import MANIFEST_NAME, BundleManifest
+from contract.errors import BundleInvalid, BundleNotFound
+from contract.request import BundleReference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle folder whose manifest could be read."""
+
+    folder: Path
+    manifest: BundleManifest
+    sha256: str
+    """Of manifest.json."""
+
+    @property
+    def graph(self) -> Path:
+        """The ONNX graph."""
+        return self.folder / self.manifest.graph
+
+    @property
+    def reference(self) -> BundleReference:
+        """What products and reports quote."""
+        manifest = self.manifest
+        return BundleReference(name=manifest.name, version=manifest.version, kind=manifest.kind, sha256=self.sha256)
+
+
+def find_bundle(name: str, shelves: Sequence[Path]) -> Bundle:
+    """The bundle at a path, or of that folder name on the first shelf that has it.
+
+    Raises:
+        BundleNotFound: No manifest.json there.
+        BundleInvalid: The manifest cannot be read.
+    """
+    candidates = [Path(name).expanduser(), *(shelf / name for shelf in shelves)]
+    for folder in candidates:
+        if (folder / MANIFEST_NAME).is_file():
+            return _open_bundle(folder)
+    raise BundleNotFound(name, tuple(str(folder) for folder in candidates))
+
+
+def verify_bundle(bundle: Bundle) -> None:
+    """Compare every file with the manifest's size and checksum.
+
+    Raises:
+        BundleInvalid: A file is missing or is not the one that was bundled.
+    """
+    for file in bundle.manifest.files:
+        path = bundle.folder / file.path
+        if not path.is_file():
+            raise BundleInvalid(str(bundle.folder), f"{file.path} is missing")
+        found = sha256_of(path)
+        if found != file.sha256:
+            raise BundleInvalid(
+                str(bundle.folder), f"{file.path} has sha256 {found}, the manifest says {file.sha256}; fetch it again"
+            )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_bundle(folder: Path) -> Bundle:
+    content = (folder / MANIFEST_NAME).read_bytes()
+    try:
+        manifest = BundleManifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the manifest"
+        raise BundleInvalid(str(folder), f"{MANIFEST_NAME}: {place}: {first['msg']}") from error
+    return Bundle(folder=folder, manifest=manifest, sha256=hashlib.sha256(content).hexdigest())

@@ -1,0 +1,112 @@
+"""Where a job keeps what it works on and what it publishes."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from contract.errors import JobFolderInUse, OutputNotWritable
+
+ITEM_NAME: Final = "item.json"
+"""Published last: where it stands, the job's folder is complete."""
+REPORT_NAME: Final = "report.json"
+
+
+@dataclass(frozen=True, slots=True)
+class JobFolder:
+    """The folder of one job: products at the top, unfinished work in a hidden folder that goes when the job ends."""
+
+    root: Path
+
+    @property
+    def work(self) -> Path:
+        """Everything that is not published."""
+        return self.root / ".landsigma"
+
+    @property
+    def blocks(self) -> Path:
+        """One folder for each finished block."""
+        return self.work / "blocks"
+
+    @property
+    def staging(self) -> Path:
+        """Products before they are published."""
+        return self.work / "staging"
+
+    @property
+    def ledger_url(self) -> str:
+        """A ledger of this job alone, for `landsigma map`."""
+        return f"sqlite:///{self.work / 'ledger.sqlite'}"
+
+    @property
+    def is_complete(self) -> bool:
+        """All products are published."""
+        return (self.root / ITEM_NAME).is_file()
+
+    def block(self, index: int) -> Path:
+        """The folder of one block's rasters; it exists only when they are complete."""
+        return self.blocks / f"{index:06d}"
+
+    def prepare(self) -> None:
+        """Make the folders.
+
+        Raises:
+            OutputNotWritable: The folder cannot be made or written.
+        """
+        with writing_to(self.root):
+            self.blocks.mkdir(parents=True, exist_ok=True)
+
+    def empty_staging(self) -> Path:
+        """The staging folder, without what a killed process may have left there.
+
+        Raises:
+            OutputNotWritable: It cannot be made.
+        """
+        with writing_to(self.staging):
+            shutil.rmtree(self.staging, ignore_errors=True)
+            self.staging.mkdir(parents=True)
+        return self.staging
+
+    def publish(self) -> None:
+        """Move what is staged to the top, the STAC item last of all.
+
+        Raises:
+            OutputNotWritable: A file cannot be moved.
+        """
+        for path in sorted(self.staging.iterdir(), key=lambda path: path.name == ITEM_NAME):
+            with writing_to(self.root / path.name):
+                path.replace(self.root / path.name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this folder alone. The lock goes with the process, also when it is killed.
+
+        Raises:
+            JobFolderInUse: Another process holds it.
+        """
+        with (self.work / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise JobFolderInUse(str(self.root), "another process is working on it; wait for it") from error
+            yield
+
+    def clean(self) -> None:
+        """Remove the work folder."""
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Tell a full disk or a read-only folder from every other failure.
+
+    Raises:
+        OutputNotWritable: The operating system refused to write.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputNotWritable(str(path), error.strerror or str(error)) from error

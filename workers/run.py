@@ -1,0 +1,108 @@
+"""A whole job in one process: plan, block and finish, the same three functions that queued workers call one by one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from contract.errors import (
+    AoiError,
+    BundleError,
+    ErrorBudgetExceeded,
+    JobEnded,
+    JobFolderInUse,
+    LandsigmaError,
+    SourceError,
+)
+from contract.ledger import Job, Ledger
+from contract.request import JobState, MapRequest, MapResult
+from workers.aoi import geometry_of
+from workers.block import work_blocks
+from workers.finish import finish_job
+from workers.folder import REPORT_NAME, JobFolder
+from workers.grid import project_area
+from workers.plan import plan_job
+from workers.worker import Worker
+
+HOPELESS = (AoiError, SourceError, BundleError, ErrorBudgetExceeded)
+"""Errors that come again however often the job is resumed."""
+
+
+def run_job(worker: Worker, job_id: str) -> MapResult:
+    """Take a job from wherever it is to its end.
+
+    Raises:
+        LandsigmaError: The job cannot go on. Where it never could, it is marked as failed.
+    """
+    ledger = worker.ledger
+    try:
+        if not ledger.start(job_id):
+            return _ended(ledger.job(job_id))
+        plan = plan_job(worker, job_id)
+        area = project_area(geometry_of(ledger.job(job_id).request.area), plan.grid.crs).area
+        worker.watcher.planned(plan, ledger.status(job_id), round(area / plan.grid.resolution_m**2))
+        work_blocks(worker, job_id, ledger.open_blocks(job_id))
+        worker.watcher.finishing()
+        return finish_job(worker, job_id)
+    except HOPELESS as error:
+        ledger.fail(job_id, str(error))
+        raise
+
+
+def _ended(job: Job) -> MapResult:
+    if job.result is None:
+        raise JobEnded(job.id, job.status.state.value)
+    return job.result
+
+
+def run_in_folder(
+    request: MapRequest, folder: JobFolder, make_worker: Callable[[Ledger], Worker], *, resume: bool
+) -> MapResult:
+    """Map into a folder that holds this one job; go on with what is there where `resume` allows it.
+
+    Raises:
+        JobFolderInUse: The folder holds another job, or this one and `resume` was not given.
+        LandsigmaError: The job cannot be done.
+    """
+    if folder.is_complete:
+        return _published(request, folder, resume=resume)
+    if folder.work.is_dir() and not resume:
+        raise JobFolderInUse(str(folder.root), "continue it with --resume, or choose another --out")
+    folder.prepare()
+    with folder.locked(), Ledger.open(folder.ledger_url) as ledger:
+        job_id = _job_id(ledger, request, folder)
+        try:
+            result = run_job(make_worker(ledger), job_id)
+        except LandsigmaError:
+            hopeless = ledger.status(job_id).state is JobState.FAILED
+            if hopeless:
+                folder.clean()
+            raise
+    folder.clean()
+    return result
+
+
+def _job_id(ledger: Ledger, request: MapRequest, folder: JobFolder) -> str:
+    """The folder's job, submitted now if there is none."""
+    known = ledger.jobs(limit=1)
+    if not known:
+        return ledger.submit(request)
+    job_id = known[0].job_id
+    _require_same(ledger.job(job_id).request, request, folder.root)
+    return job_id
+
+
+def _published(request: MapRequest, folder: JobFolder, *, resume: bool) -> MapResult:
+    if not resume:
+        raise JobFolderInUse(str(folder.root), "it is finished; choose another --out")
+    result = MapResult.model_validate_json((folder.root / REPORT_NAME).read_bytes())
+    _require_same(result.request, request, folder.root)
+    folder.clean()
+    return result
+
+
+def _require_same(known: MapRequest, request: MapRequest, folder: Path) -> None:
+    asked, there = request.model_dump(), known.model_dump()
+    different = [name for name in asked if asked[name] != there[name]]
+    if different:
+        raise JobFolderInUse(
+            str(folder), f"that job differs in {', '.join(different)}; repeat its options, or choose another --out"
+        )

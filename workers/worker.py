@@ -1,0 +1,90 @@
+"""What plan, block and finish work with; made once per process."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from contract.errors import Interrupted
+from contract.ledger import Ledger
+from contract.request import BlockReport, JobStatus, Plan
+from workers.bundle import Bundle, find_bundle
+from workers.folder import JobFolder
+from workers.model import Model
+from workers.reading import SceneReader
+
+LEASE_S: Final = 3600.0
+"""How long a block belongs to a worker that says nothing; far above the time a block takes."""
+
+
+class Watcher(Protocol):
+    """Someone who wants to see a job move. Called from the thread that runs the model."""
+
+    def planned(self, plan: Plan, status: JobStatus, area_px: int) -> None:
+        """The plan stands for an AOI of about so many pixels; the first block is about to start."""
+
+    def mapped(self, pixels: int) -> None:
+        """So many more pixels went through the model."""
+
+    def block_done(self, report: BlockReport) -> None:
+        """A block is written."""
+
+    def finishing(self) -> None:
+        """All blocks are done; rasters are being put together."""
+
+
+class NobodyWatches:
+    """A watcher that looks away."""
+
+    def planned(self, plan: Plan, status: JobStatus, area_px: int) -> None:
+        """Ignore it."""
+
+    def mapped(self, pixels: int) -> None:
+        """Ignore it."""
+
+    def block_done(self, report: BlockReport) -> None:
+        """Ignore it."""
+
+    def finishing(self) -> None:
+        """Ignore it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One process's hands: ledger, folders, readers and loaded models."""
+
+    name: str
+    """Owner of leases. A restarted worker of the same name takes its own blocks up again."""
+    ledger: Ledger
+    folder_of: Callable[[str], JobFolder]
+    """The folder of a job id."""
+    shelves: tuple[Path, ...]
+    """Folders with bundles."""
+    reader: SceneReader
+    threads: int = 0
+    """CPU threads of the model; 0 for every core."""
+    watcher: Watcher = field(default_factory=NobodyWatches)
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Set from outside to stop within one chip batch."""
+    _models: dict[str, Model] = field(default_factory=dict)
+
+    def bundle(self, name: str) -> Bundle:
+        """The bundle of that name or path."""
+        return find_bundle(name, self.shelves)
+
+    def model(self, name: str) -> Model:
+        """The bundle's model, loaded at its first use."""
+        bundle = self.bundle(name)
+        if bundle.sha256 not in self._models:
+            self._models[bundle.sha256] = Model(bundle, threads=self.threads)
+        return self._models[bundle.sha256]
+
+    def check_stop(self) -> None:
+        """Leave if someone asked for it.
+
+        Raises:
+            Interrupted: `stop` is set.
+        """
+        if self.stop.is_set():
+            raise Interrupted("Run the same command with --resume to go on")
