@@ -35,7 +35,7 @@ from workers.reading import SceneReader
 
 ROOT = Path(__file__).resolve().parents[1]
 TILE_PX = 10980
-START, END = "2021-06-01", "2021-09-01"
+START, END = "2021-04-01", "2021-09-01"
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def _drawing(given: str) -> _Drawing:
 
 
 def _is_text(given: str) -> bool:
-    return given.startswith(("{", "[")) or bool(WKT.fullmatch(given)) or _numbers(given) is not None
+    return given.startswith("{") or bool(WKT.fullmatch(given)) or _numbers(given) is not None
 
 
 def _from_text(text: str) -> _Drawing:

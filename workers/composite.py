@@ -164,8 +164,8 @@ def _combined(stack: Stack, observed: NDArray[np.intp], rule: Rule) -> FloatArra
         case "mean":
             return _mean(stack, observed).astype(np.float32)
         case "mean power":
-            power = _mean(stack, observed)
-            return np.asarray(10 * np.log10(power, where=power > 0, out=np.zeros_like(power)), np.float32)
+            power = _mean(stack, observed).astype(np.float32)  # a logarithm of doubles takes four times as long
+            return np.float32(10) * np.log10(power, where=power > 0, out=np.zeros_like(power))
 
 
 def _first(stack: Stack) -> FloatArray:
@@ -179,5 +179,5 @@ def _mean(stack: Stack, observed: NDArray[np.intp]) -> NDArray[np.float64]:
     """Summed date by date in double precision: the same to the bit however the window is cut."""
     total = np.zeros(stack.values.shape[1:], np.float64)
     for values, missing in zip(stack.values, stack.missing, strict=True):
-        np.add(total, values, out=total, where=~missing)
+        total += values * ~missing  # a masked addition takes three times as long
     return total / np.maximum(observed, 1)

@@ -46,6 +46,16 @@ class JobFolder:
         """All products are published."""
         return (self.root / ITEM_NAME).is_file()
 
+    @property
+    def is_used(self) -> bool:
+        """A job is here, finished or not."""
+        return self.is_complete or self.work.is_dir()
+
+    @property
+    def has_blocks(self) -> bool:
+        """At least one block is finished."""
+        return self.blocks.is_dir() and any(path.name.isdigit() for path in self.blocks.iterdir())
+
     def block(self, index: int) -> Path:
         """The folder of one block's rasters; it exists only when they are complete."""
         return self.blocks / f"{index:06d}"

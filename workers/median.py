@@ -22,6 +22,8 @@ def masked_median(values: FloatArray, missing: BoolArray) -> FloatArray:
         missing: (dates, rows, cols).
     """
     dates, bands, rows, cols = values.shape
+    if dates == 1:
+        return np.where(missing, np.float32(0), values[0])
     median = np.empty((bands, rows, cols), np.float32)
     step = max(1, CHUNK_PX // cols)
     for top in range(0, rows, step):

@@ -1,20 +1,23 @@
-"""A live progress bar for a job that runs in this process."""
+"""How a job that runs in this process moves, on a terminal or in a log."""
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from contract.bands import Modality
 from contract.request import BlockReport, JobStatus, Plan
+from workers.terminal import say, stderr
+
+if TYPE_CHECKING:
+    from workers.model import Model
 
 
 class ProgressBar:
-    """Blocks, megapixels per second and time left, on a terminal; one line per block elsewhere."""
+    """Blocks, megapixels per second and time left: a bar on a terminal, a line for each block elsewhere."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self) -> None:
+        self._is_live = stderr.is_terminal and not stderr.is_dumb_terminal
         self._progress = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -22,7 +25,8 @@ class ProgressBar:
             TextColumn("{task.fields[rate]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=console,
+            console=stderr,
+            disable=not self._is_live,
         )
         self._task = self._progress.add_task("searching", total=None, blocks="-", rate="")
         self._done = self._total = 0
@@ -36,13 +40,17 @@ class ProgressBar:
     ) -> None:
         self._progress.stop()
 
+    def loaded(self, model: "Model") -> None:
+        """Say what the model runs on."""
+        say(f"model {model.bundle.manifest.title} on {model.provider}")
+
     def planned(self, plan: Plan, status: JobStatus, area_px: int) -> None:
         """Say what was found and set the bar's length."""
         for modality in Modality:
             count = sum(scene.modality is modality for scene in plan.scenes)
-            self._console.print(f"{count} scenes of {modality.value}", highlight=False)
+            say(f"{count} scenes of {modality.value}")
         for notice in plan.notices:
-            self._console.print(f"[yellow]note:[/] {notice}")
+            say(notice, label="note")
         self._done, self._total = status.blocks_done, status.blocks_total or 0
         share = self._done / self._total if self._total else 0
         self._progress.update(
@@ -52,20 +60,28 @@ class ProgressBar:
     def mapped(self, pixels: int) -> None:
         """Move the bar."""
         self._progress.advance(self._task, pixels)
-        speed = self._progress.tasks[self._task].speed
-        self._progress.update(self._task, rate=f"{speed / 1e6:.2f} Mpx/s" if speed else "")
+        self._progress.update(self._task, rate=self._rate)
 
     def block_done(self, report: BlockReport) -> None:
         """Count the block, and say what it lost."""
         self._done += 1
         self._progress.update(self._task, blocks=self._blocks)
         for lost in report.lost_reads:
-            self._console.print(f"[yellow]lost:[/] {lost.scene} {lost.band}, {lost.pixels} px: {lost.reason}")
+            say(f"{lost.scene} {lost.band}, {lost.pixels} px: {lost.reason}", label="lost")
+        if not self._is_live:
+            say(f"{self._blocks} blocks mapped {self._rate}".rstrip())
 
     def finishing(self) -> None:
         """All blocks are done."""
         self._progress.update(self._task, description="finishing", total=None)
+        if not self._is_live:
+            say("finishing")
 
     @property
     def _blocks(self) -> str:
         return f"{self._done}/{self._total}"
+
+    @property
+    def _rate(self) -> str:
+        speed = self._progress.tasks[self._task].speed
+        return f"{speed / 1e6:.2f} Mpx/s" if speed else ""

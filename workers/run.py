@@ -13,7 +13,7 @@ from contract.errors import (
     SourceError,
 )
 from contract.ledger import Job, Ledger
-from contract.request import JobState, MapRequest, MapResult
+from contract.request import MapRequest, MapResult
 from workers.aoi import geometry_of
 from workers.block import work_blocks
 from workers.finish import finish_job
@@ -36,6 +36,7 @@ def run_job(worker: Worker, job_id: str) -> MapResult:
     try:
         if not ledger.start(job_id):
             return _ended(ledger.job(job_id))
+        worker.model(ledger.job(job_id).request.bundle)  # refused before the catalogue is searched
         plan = plan_job(worker, job_id)
         area = project_area(geometry_of(ledger.job(job_id).request.area), plan.grid.crs).area
         worker.watcher.planned(plan, ledger.status(job_id), round(area / plan.grid.resolution_m**2))
@@ -64,19 +65,20 @@ def run_in_folder(
     """
     if folder.is_complete:
         return _published(request, folder, resume=resume)
-    if folder.work.is_dir() and not resume:
+    if folder.is_used and not resume:
         raise JobFolderInUse(str(folder.root), "continue it with --resume, or choose another --out")
     folder.prepare()
-    with folder.locked(), Ledger.open(folder.ledger_url) as ledger:
-        job_id = _job_id(ledger, request, folder)
+    with folder.locked():
         try:
-            result = run_job(make_worker(ledger), job_id)
-        except LandsigmaError:
-            hopeless = ledger.status(job_id).state is JobState.FAILED
-            if hopeless:
-                folder.clean()
+            with Ledger.open(folder.ledger_url) as ledger:
+                result = run_job(make_worker(ledger), _job_id(ledger, request, folder))
+        except JobFolderInUse:
             raise
-    folder.clean()
+        except LandsigmaError as error:
+            if isinstance(error, (*HOPELESS, JobEnded)) or not folder.has_blocks:
+                folder.clean()  # there is nothing to go on with
+            raise
+        folder.clean()
     return result
 
 

@@ -21,6 +21,9 @@ LEASE_S: Final = 3600.0
 class Watcher(Protocol):
     """Someone who wants to see a job move. Called from the thread that runs the model."""
 
+    def loaded(self, model: Model) -> None:
+        """The model is ready, on the execution provider that it found."""
+
     def planned(self, plan: Plan, status: JobStatus, area_px: int) -> None:
         """The plan stands for an AOI of about so many pixels; the first block is about to start."""
 
@@ -36,6 +39,9 @@ class Watcher(Protocol):
 
 class NobodyWatches:
     """A watcher that looks away."""
+
+    def loaded(self, model: Model) -> None:
+        """Ignore it."""
 
     def planned(self, plan: Plan, status: JobStatus, area_px: int) -> None:
         """Ignore it."""
@@ -78,6 +84,7 @@ class Worker:
         bundle = self.bundle(name)
         if bundle.sha256 not in self._models:
             self._models[bundle.sha256] = Model(bundle, threads=self.threads)
+            self.watcher.loaded(self._models[bundle.sha256])
         return self._models[bundle.sha256]
 
     def check_stop(self) -> None:

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from contract.ledger import Ledger
 from contract.request import MapOptions, MapRequest, MapResult
+from tests.bundles import write_identity_bundle
 from workers.aoi import read_aoi
 from workers.demo.scene import make_demo_scene
 from workers.folder import JobFolder
@@ -29,6 +31,23 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo")
     make_demo_scene(folder, seed=7, shape=(420, 540))
     return folder
+
+
+@pytest.fixture(scope="session")
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that gives its input back, with chips smaller than most maps."""
+    folder = tmp_path_factory.mktemp("identity")
+    write_identity_bundle(folder, chip_px=64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a job left: the generated scene, mapped with the bundle that is shipped. Not to be written to."""
+    out = tmp_path_factory.mktemp("finished") / "out"
+    span = {"start": "2021-04-01", "end": "2021-10-01"}
+    map_into(request_for(str(demo / "aoi.geojson"), demo / "catalog.json", "spectral-rules", **span), out)
+    return out
 
 
 def request_for(
@@ -65,11 +84,15 @@ Landsigma = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
-def landsigma() -> Landsigma:
-    """Starts the command line in a process of its own."""
+def landsigma() -> Iterator[Landsigma]:
+    """Starts the command line in a process of its own, which does not outlive the test."""
+    with ExitStack() as processes:
 
-    def start(*arguments: str | Path) -> "subprocess.Popen[str]":
-        command = [*COMMAND, *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        def start(*arguments: str | Path) -> "subprocess.Popen[str]":
+            command = [*COMMAND, *map(str, arguments)]
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            processes.enter_context(process)
+            processes.callback(process.kill)  # before the block of the process waits for its end
+            return process
 
-    return start
+        yield start

@@ -1,5 +1,6 @@
 """From an AOI to rasters: what goes in comes out where it belongs, whatever the blocks and chips."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from contract.bands import Modality
 from contract.request import JobState, MapOptions
 from tests.bundles import write_blur_bundle, write_identity_bundle
 from tests.e2e.conftest import SAVANNA_BBOX, map_into, request_for
+from tests.servers import served_catalogue
 
 SEASON = {"start": "2021-01-01", "end": "2022-01-01"}
 CLEAR_DAY = {"start": "2020-08-11", "end": "2020-08-12"}
@@ -38,12 +40,14 @@ def identity(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["static", "api"])
-def savanna(request: pytest.FixtureRequest, shared: Path) -> str:
+def savanna(request: pytest.FixtureRequest, shared: Path, tmp_path: Path) -> Iterator[str]:
     """The same scenes as files on disk, and through a STAC API with COGs over HTTP range requests."""
-    folder = shared / "stac" / "savanna"
+    catalogue = shared / "stac" / "savanna" / "catalog.json"
     if request.param == "static":
-        return str(folder / "catalog.json")
-    return str(request.getfixturevalue("savanna_api"))
+        yield str(catalogue)
+    else:
+        with served_catalogue(catalogue, tmp_path) as address:
+            yield address
 
 
 def test_one_clear_day_of_savanna_comes_back_bit_for_bit(

@@ -98,7 +98,7 @@ def test_a_folder_in_use_is_left_alone(demo: Path, bundle: Path, tmp_path: Path)
 
 def test_a_full_disk_is_named_and_publishes_nothing(demo: Path, bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = ["prlimit", "--fsize=40000", *COMMAND, *map(str, arguments(demo, bundle, out))]
+    command = ["prlimit", "--fsize=900000", *COMMAND, *map(str, arguments(demo, bundle, out))]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert ended.returncode == 1
     assert "cannot write" in ended.stderr

@@ -23,6 +23,8 @@ _GDAL_TYPES: Final = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
 # Differences of neighbours compress measurements better and classes worse: 783 instead of 830 MB for a noisy variance
 # of 10980 x 10980 px, 29 instead of 25 MB for a land cover.
 _PREDICTORS: Final = {"uint8": 1, "uint16": 2, "float32": 3}
+_COG_PREDICTORS: Final = {"uint8": "NO", "uint16": "STANDARD", "float32": "FLOATING_POINT"}
+"""The same in the words of the COG driver, which warns of a 1."""
 
 
 def write_block_raster(path: Path, spec: RasterSpec, array: StoredArray, grid: Grid, window: Window) -> None:
@@ -109,8 +111,10 @@ def _creation_options(spec: RasterSpec) -> dict[str, str | int]:
     return {
         # Everything that reads TIFF reads DEFLATE, browsers too. ZSTD saves 3 % of size and of time.
         "COMPRESS": "DEFLATE",
-        "PREDICTOR": _PREDICTORS[spec.dtype],
-        "OVERVIEW_PREDICTOR": _PREDICTORS[spec.dtype],
+        # Noise hardly compresses: for measurements, level 6 takes 2.5 times as long and saves 9 % of the size.
+        "LEVEL": 6 if spec.dtype == "uint8" else 1,
+        "PREDICTOR": _COG_PREDICTORS[spec.dtype],
+        "OVERVIEW_PREDICTOR": _COG_PREDICTORS[spec.dtype],
         "BLOCKSIZE": _TILE_PX,
         # Blocks may bring none; whatever a reader finds in them must not decide how a map looks from afar.
         "OVERVIEWS": "IGNORE_EXISTING",

@@ -1,0 +1,179 @@
+"""Where UTM zones meet and where longitude jumps, a pixel still lies where the map says.
+
+The scenes hold, at the centre of each pixel, its position: `B02` its longitude and `B03` its latitude, counted from a
+corner of the area in steps of 1e-6 degrees (0.1 m).
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from numpy.typing import NDArray
+from pyproj import Transformer
+from shapely import MultiPolygon, box
+from shapely.geometry import mapping, shape
+
+from contract.bands import Modality
+from contract.request import MapOptions, MapResult
+from tests.e2e.conftest import map_into, request_for
+from tests.rasters import write_raster
+from tests.workers.sources.examples import s2_item
+
+WIDTH_DEG, HEIGHT_DEG = (-0.010, 0.020), (0.0, 0.012)
+"""Of the area, from the seam; most of it lies east."""
+MARGIN_DEG = 0.004
+STEPS_PER_DEG, MIDDLE_STEP = 1e6, 32_768
+STEPS_PER_REFLECTANCE = 1e4
+
+Positions = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seam:
+    """A meridian where two UTM zones meet."""
+
+    lon: float
+    lat: float
+    """South of the area."""
+    west_crs: str
+    east_crs: str
+    items: Path
+    """An item collection with four scenes; see `seam`."""
+
+    @property
+    def area(self) -> tuple[float, float, float, float]:
+        """West, south, east, north; west > east over the antimeridian."""
+        west, east = (turned(self.lon + edge) for edge in WIDTH_DEG)
+        south, north = (self.lat + edge for edge in HEIGHT_DEG)
+        return west, south, east, north
+
+
+@pytest.fixture(scope="module", params=["12 degrees east", "antimeridian"])
+def seam(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Seam:
+    """The area in either zone on a day of its own, and on a third day in two tiles of one pass that overlap a little."""
+    folder = tmp_path_factory.mktemp("seam")
+    seam = {
+        "12 degrees east": Seam(
+            lon=12, lat=46, west_crs="EPSG:32632", east_crs="EPSG:32633", items=folder / "items.json"
+        ),
+        "antimeridian": Seam(
+            lon=180, lat=-16.8, west_crs="EPSG:32760", east_crs="EPSG:32701", items=folder / "items.json"
+        ),
+    }[request.param]
+    west, east = WIDTH_DEG[0] - MARGIN_DEG, WIDTH_DEG[1] + MARGIN_DEG
+    items = [
+        write_scene(seam, "all-west", seam.west_crs, "2021-06-01", (west, east)),
+        write_scene(seam, "all-east", seam.east_crs, "2021-06-11", (west, east)),
+        write_scene(seam, "half-west", seam.west_crs, "2021-06-21", (west, 0.001)),
+        write_scene(seam, "half-east", seam.east_crs, "2021-06-21", (-0.001, east)),
+    ]
+    seam.items.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return seam
+
+
+def write_scene(seam: Seam, name: str, crs: str, day: str, span_deg: tuple[float, float]) -> dict[str, object]:
+    """The item of a scene that spans these longitudes, from the seam."""
+    south, north = seam.lat + HEIGHT_DEG[0] - MARGIN_DEG, seam.lat + HEIGHT_DEG[1] + MARGIN_DEG
+    west, east = (seam.lon + edge for edge in span_deg)
+    project = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    x, y = project.transform([west, west, east, east], [south, north, south, north])
+    left, top = math.floor(min(x) / 10) * 10, math.ceil(max(y) / 10) * 10
+    rows, cols = math.ceil((top - min(y)) / 10), math.ceil((max(x) - left) / 10)
+    centres = np.meshgrid(left + 10 * (np.arange(cols) + 0.5), top - 10 * (np.arange(rows) + 0.5))
+    lon, lat = project.transform(*centres, direction="INVERSE")
+    bands = {"B02": turned(lon - seam.lon), "B03": lat - seam.lat}
+    paths = {
+        band: write_raster(
+            seam.items.with_name(f"{name}-{band}.tif"),
+            np.rint(MIDDLE_STEP + degrees * STEPS_PER_DEG).astype(np.uint16),
+            crs=crs,
+            left_m=left,
+            top_m=top,
+        )
+        for band, degrees in bands.items()
+    }
+    item = s2_item(name, when=f"{day}T10:00:00Z", footprint=outline(turned(west), south, turned(east), north))
+    hrefs = {"B02": paths["B02"], "B03": paths["B03"], "B04": paths["B02"], "B08": paths["B03"]}
+    item["assets"] = {band: {"href": str(path)} for band, path in hrefs.items()}
+    item["bbox"] = [turned(west), south, turned(east), north]
+    item["properties"] |= {"s2:processing_baseline": "02.14"}
+    return item
+
+
+def turned(lon: Positions | float) -> Positions | float:
+    """The longitude in -180..180."""
+    return (lon + 180) % 360 - 180
+
+
+def outline(west: float, south: float, east: float, north: float) -> MultiPolygon:
+    """A box, cut at the antimeridian where west > east (RFC 7946, section 3.1.9)."""
+    if west < east:
+        return MultiPolygon([box(west, south, east, north)])
+    return MultiPolygon([box(west, south, 180, north), box(-180, south, east, north)])
+
+
+def map_area(area: str, seam: Seam, identity: Path, out: Path, span: Mapping[str, str]) -> MapResult:
+    return map_into(request_for(area, seam.items, identity, **span, options=MapOptions(modalities=(Modality.S2,))), out)
+
+
+def as_text(area: tuple[float, float, float, float]) -> str:
+    return ",".join(map(str, area))
+
+
+@pytest.mark.parametrize(
+    ("scenes", "start", "end"),
+    [
+        ({"all-west"}, "2021-06-01", "2021-06-02"),
+        ({"all-east"}, "2021-06-11", "2021-06-12"),
+        ({"all-west", "all-east"}, "2021-06-01", "2021-06-12"),
+        ({"half-west", "half-east"}, "2021-06-21", "2021-06-22"),
+    ],
+)
+def test_every_pixel_holds_the_position_of_its_centre(
+    scenes: set[str], start: str, end: str, seam: Seam, identity: Path, tmp_path: Path
+) -> None:
+    result = map_area(as_text(seam.area), seam, identity, tmp_path / "out", {"start": start, "end": end})
+    assert set(result.used_scenes) == scenes
+    with rasterio.open(tmp_path / "out" / "s2_identity.tif") as raster:
+        assert raster.crs == rasterio.crs.CRS.from_string(seam.east_crs)  # where most of the area lies
+        held_lon, held_lat = (
+            (raster.read(band).astype(np.float64) * STEPS_PER_REFLECTANCE - MIDDLE_STEP) / STEPS_PER_DEG
+            for band in (1, 2)
+        )
+        x, y = (np.reshape(centres, raster.shape) for centres in raster.xy(*np.indices(raster.shape).reshape(2, -1)))
+    project = Transformer.from_crs("EPSG:4326", seam.east_crs, always_xy=True)
+    mapped = ~np.isnan(held_lon)
+    held_x, held_y = project.transform(seam.lon + held_lon[mapped], seam.lat + held_lat[mapped])
+    assert (np.hypot(held_x - x[mapped], held_y - y[mapped]) / 10).max() < 0.1
+    lon, lat = project.transform(x, y, direction="INVERSE")
+    (west, east), (south, north) = WIDTH_DEG, HEIGHT_DEG
+    lon, lat = turned(lon - seam.lon), lat - seam.lat
+    inside = (west < lon) & (lon < east) & (south < lat) & (lat < north)
+    assert np.count_nonzero(mapped != inside) < 10  # on the outline, where the last centimetres decide
+
+
+@pytest.mark.parametrize("seam", ["antimeridian"], indirect=True)
+def test_a_box_over_the_antimeridian_and_its_two_halves_give_one_map(
+    seam: Seam, identity: Path, tmp_path: Path
+) -> None:
+    halves = outline(*seam.area)
+    span = {"start": "2021-06-01", "end": "2021-06-22"}
+    rasters = [
+        {file.name: file.sha256 for file in result.artifacts if file.name.endswith(".tif")}
+        for result in (
+            map_area(as_text(seam.area), seam, identity, tmp_path / "box", span),
+            map_area(json.dumps(mapping(halves)), seam, identity, tmp_path / "halves", span),
+        )
+    ]
+    assert rasters[0] == rasters[1]
+    for out in ("box", "halves"):
+        item = json.loads((tmp_path / out / "item.json").read_text())
+        collection = json.loads((tmp_path / out / "collection.json").read_text())
+        assert item["bbox"] == pytest.approx([179.99, -16.8, -179.98, -16.788], abs=1e-9)
+        assert collection["extent"]["spatial"]["bbox"] == [item["bbox"]]
+        assert shape(item["geometry"]).equals_exact(halves, 1e-9, normalize=True)
