@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench constraints clean
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -25,6 +25,13 @@ lint: $(VENV)/ready
 
 bench: $(VENV)/ready
 	$(BIN)/python benchmarks/map.py
+
+constraints:  ## pin what a fresh environment resolves to
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/pip install --quiet '.[dev]'
+	build/fresh/bin/pip freeze --exclude landsigma \
+	    | awk '{ print } sub(/^onnxruntime==/, "onnxruntime-gpu==")' > constraints.txt
+	rm -rf build/fresh
 
 clean:
 	rm -rf $(VENV) demo
