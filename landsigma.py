@@ -41,7 +41,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        app()
+        app(prog_name="landsigma")
     except Interrupted as error:
         say(str(error))
     except LandsigmaError as error:
@@ -68,7 +68,8 @@ def _landsigma(
     """Land-cover maps that say how far to trust each pixel."""
 
 
-@app.command("map")
+# A bbox west of Greenwich starts like an option: "-63.5,-10.2,-63.4,-10.1".
+@app.command("map", context_settings={"ignore_unknown_options": True})
 def map_(  # noqa: PLR0913  a command line has one parameter for each option
     aoi: Annotated[
         str, typer.Argument(metavar="AOI", help="GeoJSON, WKT, 'west,south,east,north', or a vector file; '-': stdin")
@@ -101,7 +102,7 @@ def map_(  # noqa: PLR0913  a command line has one parameter for each option
     platform: Annotated[list[str] | None, typer.Option(help="Platform to use, as sentinel-2a; repeat for more")] = None,
     output: Annotated[list[str] | None, typer.Option(help="Further output of the bundle, as probabilities")] = None,
     max_lost: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of pixels that may lose observations to read errors")
+        float, typer.Option(min=0, max=1, help="Share of pixels that read errors may leave without a sensor")
     ] = DEFAULT_MAX_LOST_FRACTION,
     max_area_km2: Annotated[float, typer.Option(min=0, help="Refuse larger AOIs")] = MAX_AREA_KM2,
     threads: Annotated[int, typer.Option(min=0, help="CPU threads of the model; 0: every core")] = 0,
@@ -133,8 +134,8 @@ def map_(  # noqa: PLR0913  a command line has one parameter for each option
             area=area.area(),
             start=start.replace(tzinfo=UTC),
             end=end.replace(tzinfo=UTC),
-            source=source,
-            bundle=bundle,
+            source=_absolute(source),
+            bundle=_absolute(bundle),
             options=options,
         )
     except ValidationError as error:
@@ -165,8 +166,9 @@ def demo(
         bundle="spectral-rules",
     )
     out = folder / "map"
-    if JobFolder(out).is_used:
-        shutil.rmtree(out)
+    report = JobFolder(out).report
+    if report is not None and report.request.source == request.source:
+        shutil.rmtree(out)  # the map of an earlier demo
     _run(request, out, threads=0, resume=False, as_json=False)
     stdout.print(f"look at {out / 'preview.png'}, or open {out / 'map.qgs'} in QGIS", soft_wrap=True)
 
@@ -199,12 +201,17 @@ def bundle_verify(
 
     model = Model(find_bundle(bundle, shelves()))
     manifest = model.bundle.manifest
-    stdout.print(f"{manifest.title}: {len(manifest.files)} files as in the manifest; runs on {model.provider}")
+    stdout.print(f"{manifest.title}: every file is as the manifest says; runs on {model.provider}", soft_wrap=True)
 
 
 def shelves() -> tuple[Path, ...]:
     """Folders with bundles: those shipped beside this file."""
     return (Path(__file__).resolve().parent / "deploy" / "models",)
+
+
+def _absolute(name: str) -> str:
+    """A path as it is known from every folder, since a job may be resumed from another; anything else as it is."""
+    return str(Path(name).resolve()) if Path(name).exists() else name
 
 
 def _run(request: MapRequest, out: Path, *, threads: int, resume: bool, as_json: bool) -> None:
@@ -233,7 +240,7 @@ def _run(request: MapRequest, out: Path, *, threads: int, resume: bool, as_json:
         try:
             result = wait_for(lambda: run_in_folder(request, folder, make_worker, resume=resume), stop)
         except KeyboardInterrupt:
-            raise Interrupted("Run the same command with --resume to go on") from None
+            raise Interrupted from None
     if as_json:
         _print_json(result)
     else:

@@ -32,6 +32,7 @@ from workers.grid import cut_chips, outside_area, project_area
 from workers.model import Model
 from workers.plan import Draft, bands_to_read, draft
 from workers.reading import SceneReader
+from workers.sighting import sightings
 
 ROOT = Path(__file__).resolve().parents[1]
 TILE_PX = 10980
@@ -68,7 +69,7 @@ def measure(tile: Path, bundle: str, size: int, block_px: int, out: Path) -> dic
         options=MapOptions(block_px=block_px),
     )
     model = Model(find_bundle(bundle, (ROOT / "deploy/models",)))
-    drafted = draft(request, model.bundle.manifest)
+    drafted = draft(request, model.bundle)
     model_s, chips = _model_alone(model, drafted)
     read_s = _reading_alone(request, model, drafted)
     wall_s, peak_bytes, report = _whole(aoi, request, out)
@@ -117,11 +118,12 @@ def _reading_alone(request: MapRequest, model: Model, drafted: Draft) -> float:
     """The time of all composites, halo included, one block after the other."""
     plan, reader = drafted.plan, SceneReader()
     area = project_area(geometry_of(request.area), plan.grid.crs)
+    sighted = sightings(plan.scenes, plan.grid)
     begun = time.perf_counter()
     for block in drafted.blocks:
         window = block.grown(model.bundle.manifest.halo_px)
         build_composite(
-            plan.scenes,
+            sighted,
             grid=plan.grid,
             window=window,
             bands=bands_to_read(request, model.bundle.manifest),

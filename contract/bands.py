@@ -13,6 +13,11 @@ class Modality(StrEnum):
     S1 = "s1"
     """Sentinel-1 C-SAR, terrain-corrected backscatter (RTC)."""
 
+    @property
+    def label(self) -> str:
+        """The mission's name."""
+        return f"Sentinel-{self.value[1]}"
+
 
 class Unit(StrEnum):
     """The physical unit of a band, in a file or at a model's input."""

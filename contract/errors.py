@@ -116,6 +116,22 @@ class CrsUnusable(AoiError):
         return f"cannot map in CRS {self.crs!r}: {self.reason}. Give a projected CRS in metres, such as EPSG:32633"
 
 
+@dataclass(eq=False, repr=False)
+class AoiTooWide(AoiError):
+    """The parts of the area lie too far apart for one UTM or UPS zone."""
+
+    width_km: float
+    height_km: float
+    limit_km: float
+
+    def __str__(self) -> str:
+        return (
+            f"the area of interest spans {self.width_km:,.0f} x {self.height_km:,.0f} km; one UTM or UPS zone maps at "
+            f"most {self.limit_km:,.0f} km either way. Map its parts one by one, or give a CRS made for all of it "
+            "with --crs"
+        )
+
+
 # --- sources and scenes ---------------------------------------------------------------------------------------------
 
 
@@ -232,18 +248,18 @@ class JobNotFound(JobError):
 
 @dataclass(eq=False, repr=False)
 class JobFolderInUse(JobError):
-    """The output folder already holds a job, finished or not."""
+    """The output folder is somebody's already."""
 
     folder: str
-    remedy: str
+    reason: str
 
     def __str__(self) -> str:
-        return f"{self.folder} already holds a job; {self.remedy}"
+        return f"{self.folder} cannot be used: {self.reason}"
 
 
 @dataclass(eq=False, repr=False)
 class ErrorBudgetExceeded(JobError):
-    """Too many pixels lost observations to unreadable assets."""
+    """Too many pixels lost all observations of a sensor to unreadable assets."""
 
     lost_fraction: float
     limit_fraction: float
@@ -251,8 +267,9 @@ class ErrorBudgetExceeded(JobError):
 
     def __str__(self) -> str:
         return (
-            f"unreadable assets cost {self.lost_fraction:.1%} of the AOI's pixels an observation; the limit is "
-            f"{self.limit_fraction:.1%}. Worst: {self.worst}. Try again later, or raise --max-lost"
+            f"unreadable assets left {self.lost_fraction:.1%} of the AOI's pixels without any observation of a sensor; "
+            f"the limit is {self.limit_fraction:.1%}. Worst: {self.worst}. Finished blocks are kept: go on with --resume "
+            "when it can be read again, or start anew with a higher --max-lost"
         )
 
 
@@ -295,7 +312,7 @@ class LeaseLost(JobError):
 class Interrupted(JobError):
     """Someone asked the job to stop; what is finished is kept."""
 
-    remedy: str
+    remedy: str = "Run the same command with --resume to go on"
 
     def __str__(self) -> str:
         return f"stopped; finished blocks are kept. {self.remedy}"

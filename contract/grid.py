@@ -91,6 +91,10 @@ class Grid(Record):
         """Row and column of the grid's first pixel on the lattice that all grids of this CRS and resolution share."""
         return -round(self.top_m / self.resolution_m), round(self.left_m / self.resolution_m)
 
+    def area_km2(self, pixels: int) -> float:
+        """Area of so many pixels."""
+        return pixels * self.resolution_m**2 / 1e6
+
     def bounds_m(self, window: Window) -> tuple[float, float, float, float]:
         """Left, bottom, right, top of a window's outer edges, in metres of the CRS."""
         left = self.left_m + window.col * self.resolution_m

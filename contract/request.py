@@ -34,7 +34,7 @@ class MapOptions(Record):
     outputs: tuple[str, ...] = ()
     """Outputs of the bundle to write beside those it always gives."""
     max_lost_fraction: float = Field(default=DEFAULT_MAX_LOST_FRACTION, ge=0, le=1)
-    """Error budget: share of AOI pixels that may lose an observation to unreadable assets before the job fails."""
+    """Error budget: share of AOI pixels that unreadable assets may leave without any observation of a sensor."""
 
     @field_validator("modalities")
     @classmethod
@@ -77,7 +77,7 @@ class JobState(StrEnum):
     RUNNING = "running"
     SUCCESSFUL = "successful"
     SUCCESSFUL_WITH_GAPS = "successful with gaps"
-    """Finished, but some pixels lost observations to assets that could not be read."""
+    """Finished, but some pixels miss observations since assets could not be read."""
     FAILED = "failed"
     DISMISSED = "dismissed"
 
@@ -101,9 +101,21 @@ class JobStatus(Record):
     message: str = ""
 
 
+class BundleReference(Record):
+    """Which model made a map."""
+
+    name: str
+    version: str
+    kind: Literal["trained", "rules", "identity"]
+    sha256: str
+    """Of the bundle's manifest.json, which holds the checksums of the rest."""
+
+
 class Plan(Record):
     """What a job froze before its first block: the same for every worker, whatever the catalogue says later."""
 
+    bundle: BundleReference
+    """The model that all blocks must come from."""
     grid: Grid
     scenes: tuple[Scene, ...]
     skipped: tuple[SkippedScene, ...] = ()
@@ -126,12 +138,16 @@ class BlockReport(Record):
 
     window: Window
     """The pixels of the grid that its rasters cover."""
+    attempt: int = Field(ge=1)
+    """Number of the claim it was worked under; its rasters lie in a folder of that number."""
     aoi_px: int
     """Pixels of the AOI."""
     mapped_px: int
     """Pixels with a class."""
-    lost_px: int
+    affected_px: int
     """AOI pixels that miss at least one observation because an asset could not be read."""
+    lost_px: int
+    """Those of them that are left without any observation of that sensor."""
     unobserved_px: dict[Modality, int]
     """AOI pixels without a valid observation, for each modality the model eats."""
     class_px: dict[int, int]
@@ -158,16 +174,6 @@ class Artifact(Record):
     size_bytes: int
 
 
-class BundleReference(Record):
-    """Which model made a map."""
-
-    name: str
-    version: str
-    kind: Literal["trained", "rules", "identity"]
-    sha256: str
-    """Of the bundle's manifest.json, which holds the checksums of the rest."""
-
-
 class ClassArea(Record):
     """How much of the map is of one class."""
 
@@ -189,6 +195,7 @@ class MapResult(Record):
     grid: Grid
     aoi_px: int
     mapped_px: int
+    affected_px: int
     lost_px: int
     unobserved_px: dict[Modality, int]
     classes: tuple[ClassArea, ...]
@@ -205,7 +212,7 @@ class MapResult(Record):
     started: AwareDatetime
     finished: AwareDatetime
     timings_s: dict[str, float]
-    """Seconds summed over blocks: read, inference, write; and of plan and finish."""
+    """Seconds summed over blocks: read, inference, write; and of finish."""
     provider: str
     software: dict[str, str]
     """Package versions."""

@@ -3,6 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every machine, and no failure because one of them is slow.
+settings.register_profile("landsigma", derandomize=True, deadline=None)
+settings.load_profile("landsigma")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -1,4 +1,4 @@
-"""QGIS and the GDAL that it uses, which come with the system's Python."""
+"""QGIS and the GDAL that it uses; both speak to the system's Python alone."""
 
 import json
 import os

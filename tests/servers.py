@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,7 +51,14 @@ def stac_api(items: list[dict[str, object]], folder: Path) -> Iterator[str]:
     path = folder / "items.json"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
     port = _free_port()
-    command = ["rustac", "serve", str(path), "--create-collections", "--addr", f"{HOST}:{port}"]
+    command = [
+        str(Path(sys.executable).with_name("rustac")),
+        "serve",
+        str(path),
+        "--create-collections",
+        "--addr",
+        f"{HOST}:{port}",
+    ]
     with (folder / "stac-api.log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
             _wait_until(lambda: _answers(server, port), "the STAC API did not start")

@@ -32,7 +32,7 @@ class Aoi:
 
     def area(self) -> Area:
         """The same as a record."""
-        return Area(coordinates=tuple(_rings(part) for part in self.geometry.geoms))
+        return area_of(self.geometry)
 
 
 def read_aoi(given: str, *, max_area_km2: float) -> Aoi:
@@ -67,6 +67,11 @@ def read_aoi(given: str, *, max_area_km2: float) -> Aoi:
 def geometry_of(area: Area) -> MultiPolygon:
     """The record as a shapely geometry in longitude and latitude."""
     return MultiPolygon([(rings[0], rings[1:]) for rings in area.coordinates])
+
+
+def area_of(geometry: MultiPolygon) -> Area:
+    """The geometry as a record, shells counterclockwise."""
+    return Area(coordinates=tuple(_rings(part) for part in shapely.orient_polygons(geometry).geoms))
 
 
 def _rings(polygon: Polygon) -> tuple[Ring, ...]:

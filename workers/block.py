@@ -4,10 +4,10 @@ Blocks overlap in time: while one is in the model, the next is being read and th
 block goes through the very same code.
 """
 
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ import numpy as np
 from shapely.geometry.base import BaseGeometry
 
 from contract.bands import Modality
-from contract.errors import ErrorBudgetExceeded
+from contract.errors import ErrorBudgetExceeded, LandsigmaError, LeaseLost
 from contract.grid import Window
 from contract.ledger import Claim
 from contract.request import BlockReport, MapRequest, Plan
@@ -23,12 +23,13 @@ from workers.aoi import geometry_of
 from workers.arrays import BoolArray
 from workers.composite import Composite, build_composite
 from workers.folder import JobFolder, writing_to
-from workers.grid import Chip, cut_chips, outside_area, project_area
+from workers.grid import Chip, cut_chips, hull, outside_area, project_area
 from workers.inference import BlockRasters, infer
 from workers.model import Model
 from workers.plan import bands_to_read
 from workers.products.rasters import write_block_raster
 from workers.products.spec import LANDCOVER, QUALITY, QUALITY_NODATA, RasterSpec, StoredArray, raster_specs
+from workers.sighting import Sighting, sightings
 from workers.worker import LEASE_S, Worker
 
 
@@ -43,6 +44,7 @@ class OpenJob:
     model: Model
     area: BaseGeometry
     """The AOI in the grid's CRS."""
+    sighted: tuple[Sighting, ...]
     bands: dict[Modality, tuple[str, ...]]
     specs: tuple[RasterSpec, ...]
 
@@ -76,19 +78,26 @@ def work_blocks(worker: Worker, job_id: str, indices: Iterable[int]) -> None:
 
     Raises:
         Interrupted: Someone asked the worker to stop.
-        ErrorBudgetExceeded: Too many pixels lost observations.
+        BundleInvalid: The bundle is not the one that the job was planned with.
+        ErrorBudgetExceeded: Too many pixels lost all observations; the block at fault stays open.
         OutputNotWritable: The disk is full or read-only.
     """
     job = open_job(worker, job_id)
-    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
-        write: Future[None] | None = None
-        for block in _one_ahead(reading, partial(_read, worker, job), _claims(worker, job_id, indices)):
-            inferred = _infer(worker, job, block)
+    claims: list[Claim] = []
+    try:
+        with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
+            write: Future[None] | None = None
+            for block in _one_ahead(reading, partial(_read, worker, job), _claimed(worker, job_id, indices, claims)):
+                inferred = _infer(worker, job, block)
+                if write is not None:
+                    write.result()
+                write = writing.submit(_write, worker, job, inferred)
             if write is not None:
                 write.result()
-            write = writing.submit(_write, worker, job, inferred)
-        if write is not None:
-            write.result()
+    except LandsigmaError as error:
+        for claim in claims:
+            worker.ledger.release(claim, error=str(error))
+        raise
 
 
 def open_job(worker: Worker, job_id: str) -> OpenJob:
@@ -101,7 +110,7 @@ def open_job(worker: Worker, job_id: str) -> OpenJob:
     request, plan = worker.ledger.job(job_id).request, worker.ledger.plan(job_id)
     if plan is None:
         raise ValueError(f"job {job_id} is not planned; plan it first")
-    model = worker.model(request.bundle)
+    model = worker.model(worker.planned_bundle(request.bundle, plan.bundle))
     return OpenJob(
         id=job_id,
         request=request,
@@ -109,13 +118,14 @@ def open_job(worker: Worker, job_id: str) -> OpenJob:
         folder=worker.folder_of(job_id),
         model=model,
         area=project_area(geometry_of(request.area), plan.grid.crs),
+        sighted=sightings(plan.scenes, plan.grid),
         bands=bands_to_read(request, model.bundle.manifest),
         specs=raster_specs(model.bundle.manifest, request.options.outputs),
     )
 
 
 def check_budget(job: OpenJob, reports: Iterable[BlockReport]) -> None:
-    """Refuse to go on once the lost pixels of these blocks are above the budget of the whole AOI.
+    """Refuse to go on once the pixels that these blocks lost are above the budget of the whole AOI.
 
     Raises:
         ErrorBudgetExceeded: They are.
@@ -129,10 +139,12 @@ def check_budget(job: OpenJob, reports: Iterable[BlockReport]) -> None:
         raise ErrorBudgetExceeded(lost, limit, f"{worst.scene} {worst.band}: {worst.reason}")
 
 
-def _claims(worker: Worker, job_id: str, indices: Iterable[int]) -> Iterator[Claim]:
+def _claimed(worker: Worker, job_id: str, indices: Iterable[int], claims: list[Claim]) -> Iterator[Claim]:
+    """The blocks that this worker wins, noted in `claims`."""
     for index in indices:
         claim = worker.ledger.claim(job_id, index, owner=worker.name, lease_s=LEASE_S)
         if claim is not None:
+            claims.append(claim)
             yield claim
 
 
@@ -159,9 +171,9 @@ def _read(worker: Worker, job: OpenJob, claim: Claim) -> ReadBlock:
         window, grid, chip_px=manifest.chip_px, halo_px=manifest.halo_px, alignment_px=manifest.alignment_px
     )
     chips = tuple(chip for chip in every if not outside[chip.keep.slices_in(window)].all())
-    with_halo = _hull([chip.read for chip in chips])
+    with_halo = hull([chip.read for chip in chips])
     composite = build_composite(
-        job.plan.scenes,
+        job.sighted,
         grid=grid,
         window=with_halo,
         bands=job.bands,
@@ -183,12 +195,6 @@ def _trimmed(window: Window, outside: BoolArray) -> Window:
         height=int(rows[-1] - rows[0]) + 1,
         width=int(cols[-1] - cols[0]) + 1,
     )
-
-
-def _hull(windows: Sequence[Window]) -> Window:
-    row, col = min(window.row for window in windows), min(window.col for window in windows)
-    height, width = max(window.stop_row for window in windows) - row, max(window.stop_col for window in windows) - col
-    return Window(row=row, col=col, height=height, width=width)
 
 
 def _infer(worker: Worker, job: OpenJob, block: ReadBlock) -> InferredBlock:
@@ -220,32 +226,38 @@ def _quality(composite: Composite, place: tuple[slice, slice], outside: BoolArra
 def _write(worker: Worker, job: OpenJob, block: InferredBlock) -> None:
     begun = time.perf_counter()
     claim = block.read.claim
-    folder = job.folder.block(claim.index)
-    unfinished = folder.with_name(f"{folder.name}.{worker.name}")
+    folder = job.folder.block(claim.index, claim.attempt)
     with writing_to(folder):
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for spec in job.specs:
-            path = unfinished / f"{spec.name}.tif"
-            write_block_raster(path, spec, block.rasters[spec.name], job.plan.grid, block.read.window)
-        shutil.rmtree(folder, ignore_errors=True)  # left by a worker that died before it could say so
-        unfinished.rename(folder)
+        folder.mkdir(parents=True)
+    for spec in job.specs:
+        path = folder / f"{spec.name}.tif"
+        write_block_raster(path, spec, block.rasters[spec.name], job.plan.grid, block.read.window)
     report = _report(job, block, write_s=time.perf_counter() - begun)
-    worker.ledger.complete(claim, report)
-    worker.watcher.block_done(report)
-    check_budget(job, worker.ledger.block_reports(job.id))
+    if report.lost_px:
+        check_budget(job, (*worker.ledger.block_reports(job.id), report))
+    with suppress(LeaseLost):  # somebody else has the block, and it is theirs that counts
+        worker.ledger.complete(claim, report)
+        worker.watcher.block_done(report)
 
 
 def _report(job: OpenJob, block: InferredBlock, *, write_s: float) -> BlockReport:
     inside = ~block.read.outside
     composite, window = block.read.composite, block.read.window
+    place = window.slices_in(composite.window)
+    affected = np.logical_or.reduce([composite.layers[name].lost[place] for name in job.bands]) & inside
+    lost = (
+        np.logical_or.reduce([composite.layers[name].lost[place] & gap for name, gap in block.unobserved.items()])
+        & inside
+    )
     pixels = np.bincount(block.rasters[LANDCOVER].ravel(), minlength=256)
     classes = {entry.value: int(pixels[entry.value]) for entry in job.model.bundle.manifest.legend.classes}
     return BlockReport(
         window=window,
+        attempt=block.read.claim.attempt,
         aoi_px=int(inside.sum()),
         mapped_px=sum(classes.values()),
-        lost_px=int((composite.lost[window.slices_in(composite.window)] & inside).sum()),
+        affected_px=int(np.count_nonzero(affected)),
+        lost_px=int(np.count_nonzero(lost)),
         unobserved_px={name: int((missing & inside).sum()) for name, missing in block.unobserved.items()},
         class_px=classes,
         lost_reads=composite.lost_reads,

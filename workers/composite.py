@@ -1,4 +1,4 @@
-"""Many scenes become one raster for each sensor, a few rows at a time, so that memory does not grow with dates."""
+"""Many scenes become one raster for each sensor, part by part, so that memory does not grow with dates."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 from contract.bands import Modality
 from contract.grid import Grid, Window
 from contract.request import LostRead, MapOptions
-from contract.scene import Scene
 from workers.arrays import BoolArray, CountArray, FloatArray
 from workers.journal import Journal
 from workers.median import masked_median
 from workers.reading import SceneReader
-from workers.sighting import sightings
+from workers.sighting import Sighting
 from workers.stack import Stack, StackReader, by_pass
 
 READ_THREADS: Final = 16
 """Assets read at a time: remote reads wait for the network most of the time."""
-STACK_BYTES: Final = 256 << 20
-"""Memory for the observations of one strip."""
+STACK_BYTES: Final = 768 << 20
+"""Memory for the observations of one part of a window."""
+TILE_PX: Final = 512
+"""Side of the tiles that most sources store; a read that needs a pixel of one fetches all of it."""
 MAX_COUNT: Final = 254
 """Counts stop here; 255 is nodata in products."""
 
@@ -45,6 +46,8 @@ class ModalityComposite:
     """(rows, cols), True where no scene has a clear observation in all bands."""
     count: CountArray
     """(rows, cols), passes that went into the value, at most `MAX_COUNT`."""
+    lost: BoolArray
+    """(rows, cols), AOI pixels that miss at least one observation of this sensor since an asset could not be read."""
 
     @classmethod
     def empty(cls, bands: int, shape: tuple[int, int]) -> Self:
@@ -53,6 +56,7 @@ class ModalityComposite:
             values=np.zeros((bands, *shape), np.float32),
             missing=np.ones(shape, np.bool_),
             count=np.zeros(shape, np.uint8),
+            lost=np.zeros(shape, np.bool_),
         )
 
 
@@ -62,8 +66,6 @@ class Composite:
 
     window: Window
     layers: dict[Modality, ModalityComposite]
-    lost: BoolArray
-    """(rows, cols), AOI pixels without at least one observation, since an asset could not be read."""
     lost_reads: tuple[LostRead, ...]
     used_scenes: tuple[str, ...]
     """Scenes with a clear pixel in the AOI."""
@@ -71,7 +73,7 @@ class Composite:
 
 
 def build_composite(  # noqa: PLR0913  one call site, which has them all at hand
-    scenes: Sequence[Scene],
+    sighted: Sequence[Sighting],
     *,
     grid: Grid,
     window: Window,
@@ -88,7 +90,7 @@ def build_composite(  # noqa: PLR0913  one call site, which has them all at hand
     pass count once. Sentinel-1 is averaged as power and given in dB. A pixel is the same in every window.
 
     Args:
-        scenes: Frozen scenes; those that do not meet the window are not opened.
+        sighted: All scenes of the job; those that do not meet the window are not opened.
         grid: The job's grid.
         window: Pixels of it; may stick out.
         bands: The bands of each modality to read.
@@ -96,48 +98,68 @@ def build_composite(  # noqa: PLR0913  one call site, which has them all at hand
         reader: Reads the assets.
         outside: (rows, cols) of the window, True outside the AOI; only counts and reports depend on it.
         stop: Set from outside to end early.
-        stack_bytes: Memory for observations; the window is read in as many strips as that takes.
+        stack_bytes: Memory for observations; the window is read in as many parts as that takes.
 
     Raises:
         Interrupted: `stop` is set.
+        SourceUnreachable: There is no token to read with; what could be read before is not wrong.
     """
     journal = Journal(window, outside)
     pool = ThreadPoolExecutor(READ_THREADS, "asset")
     stacks = StackReader(
         reader=reader, pool=pool, stop=stop, grid=grid, masked_scene_classes=options.masked_scene_classes
     )
-    known = sightings(scenes, grid)
     layers = {}
     try:
         for modality, names in bands.items():
             layer = layers[modality] = ModalityComposite.empty(len(names), window.shape)
-            sighted = [one for one in known if one.scene.modality is modality and one.meets(window)]
-            for strip in _strips(window, len(sighted), len(names), stack_bytes):
-                stack = stacks.read([one for one in sighted if one.meets(strip)], names, strip)
-                journal.note(stack)
-                _fill(layer, strip.slices_in(window), by_pass(stack), _rule(modality, options))
+            here = [one for one in sighted if one.scene.modality is modality and one.meets(window)]
+            for part in cut_parts(window, scenes=len(here), bands=len(names), stack_bytes=stack_bytes):
+                stack, place = (
+                    stacks.read([one for one in here if one.meets(part)], names, part),
+                    part.slices_in(window),
+                )
+                layer.lost[place] = journal.note(stack)
+                _fill(layer, place, by_pass(stack), _rule(modality, options))
     finally:
         # Reads under way after a stop run into their timeouts by themselves.
         pool.shutdown(wait=False, cancel_futures=True)
     return Composite(
         window=window,
         layers=layers,
-        lost=journal.lost,
         lost_reads=journal.lost_reads(),
         used_scenes=journal.used_scenes(),
         warnings=journal.warnings(),
     )
 
 
-def _strips(window: Window, scenes: int, bands: int, stack_bytes: int) -> Iterator[Window]:
-    """Even strips of the window from top to bottom, or none if there is nothing to read."""
+def strip_bytes_per_px(scenes: int, bands: int) -> int:
+    """Memory that a pixel takes while its observations are read and in the stack."""
+    return scenes * (4 * bands + 1) + min(READ_THREADS, scenes * (bands + 1)) * _READ_BYTES_PER_PX
+
+
+def cut_parts(window: Window, *, scenes: int, bands: int, stack_bytes: int) -> Iterator[Window]:
+    """Even parts of the window that fit into memory, row-major; none if there is nothing to read."""
     if not scenes:
         return
-    bytes_per_px = scenes * (4 * bands + 1) + min(READ_THREADS, scenes * (bands + 1)) * _READ_BYTES_PER_PX
-    parts = min(window.height, math.ceil(window.size_px * bytes_per_px / stack_bytes))
-    edges = [window.row + window.height * part // parts for part in range(parts + 1)]
-    for top, bottom in pairwise(edges):
-        yield Window(row=top, col=window.col, height=bottom - top, width=window.width)
+    fitting_px = max(1, stack_bytes // strip_bytes_per_px(scenes, bands))
+    down, across = min(_cuts(window, fitting_px), key=lambda cuts: _fetched_px(window, *cuts))
+    for top, bottom in pairwise(window.row + window.height * cut // down for cut in range(down + 1)):
+        for left, right in pairwise(window.col + window.width * cut // across for cut in range(across + 1)):
+            yield Window(row=top, col=left, height=bottom - top, width=right - left)
+
+
+def _cuts(window: Window, fitting_px: int) -> Iterator[tuple[int, int]]:
+    """Numbers of rows and columns of parts of at most so many pixels."""
+    for down in range(1, window.height + 1):
+        fitting_cols = fitting_px // math.ceil(window.height / down)
+        if fitting_cols:
+            yield down, math.ceil(window.width / fitting_cols)
+
+
+def _fetched_px(window: Window, down: int, across: int) -> int:
+    """What all parts fetch: along each axis, the tiles at a part's two ends are one tile more than the part is long."""
+    return (window.height + TILE_PX * down) * (window.width + TILE_PX * across)
 
 
 def _rule(modality: Modality, options: MapOptions) -> Rule:

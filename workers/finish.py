@@ -43,11 +43,11 @@ def finish_job(worker: Worker, job_id: str) -> MapResult:
     if still_open or job.plan is None:
         raise ValueError(f"job {job_id} cannot be finished: blocks {still_open} are open")
     folder, reports = worker.folder_of(job_id), worker.ledger.block_reports(job_id)
-    bundle = worker.bundle(job.request.bundle)
+    bundle = worker.planned_bundle(job.request.bundle, job.plan.bundle)
     product = _product(job, job.plan, bundle, reports)
     staging = folder.empty_staging()
     with writing_environment():
-        blocks = [(report.window, folder.block(index)) for index, report in enumerate(reports)]
+        blocks = [(report.window, folder.block(index, report.attempt)) for index, report in enumerate(reports)]
         artifacts = tuple(artifact(path) for path in write_products(staging, product, blocks))
     result = _result(job, job.plan, bundle, product, reports, artifacts, time.perf_counter() - begun)
     report = staging / REPORT_NAME
@@ -57,7 +57,8 @@ def finish_job(worker: Worker, job_id: str) -> MapResult:
     if state.is_final:
         raise JobEnded(job_id, state.value)
     folder.publish()
-    worker.ledger.succeed(job_id, result)
+    if not worker.ledger.succeed(job_id, result):
+        raise JobEnded(job_id, worker.ledger.status(job_id).state.value)
     return result
 
 
@@ -91,15 +92,17 @@ def _result(  # noqa: PLR0913, PLR0917  what a report is made of
     artifacts: tuple[Artifact, ...],
     finish_s: float,
 ) -> MapResult:
+    affected_px = sum(report.affected_px for report in reports)
     lost_reads = _merged(read for report in reports for read in report.lost_reads)
     return MapResult(
         job_id=job.id,
-        state=JobState.SUCCESSFUL_WITH_GAPS if lost_reads else JobState.SUCCESSFUL,
+        state=JobState.SUCCESSFUL_WITH_GAPS if affected_px else JobState.SUCCESSFUL,
         request=job.request,
         bundle=bundle.reference,
         grid=plan.grid,
         aoi_px=sum(report.aoi_px for report in reports),
         mapped_px=sum(report.mapped_px for report in reports),
+        affected_px=affected_px,
         lost_px=sum(report.lost_px for report in reports),
         unobserved_px={
             modality: sum(report.unobserved_px[modality] for report in reports) for modality in reports[0].unobserved_px

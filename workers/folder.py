@@ -3,12 +3,13 @@
 import fcntl
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from contract.errors import JobFolderInUse, OutputNotWritable
+from contract.request import MapResult
 
 ITEM_NAME: Final = "item.json"
 """Published last: where it stands, the job's folder is complete."""
@@ -28,7 +29,7 @@ class JobFolder:
 
     @property
     def blocks(self) -> Path:
-        """One folder for each finished block."""
+        """One folder for each attempt at a block."""
         return self.work / "blocks"
 
     @property
@@ -47,18 +48,32 @@ class JobFolder:
         return (self.root / ITEM_NAME).is_file()
 
     @property
+    def report(self) -> MapResult | None:
+        """What came of the finished job here; None where there is none."""
+        path = self.root / REPORT_NAME
+        return MapResult.model_validate_json(path.read_bytes()) if self.is_complete and path.is_file() else None
+
+    @property
+    def is_foreign(self) -> bool:
+        """There is something here, and it is not a job's."""
+        return self.root.is_dir() and not self.is_used and any(self.root.iterdir())
+
+    @property
     def is_used(self) -> bool:
         """A job is here, finished or not."""
         return self.is_complete or self.work.is_dir()
 
     @property
     def has_blocks(self) -> bool:
-        """At least one block is finished."""
-        return self.blocks.is_dir() and any(path.name.isdigit() for path in self.blocks.iterdir())
+        """At least one block was begun."""
+        return self.blocks.is_dir() and any(self.blocks.iterdir())
 
-    def block(self, index: int) -> Path:
-        """The folder of one block's rasters; it exists only when they are complete."""
-        return self.blocks / f"{index:06d}"
+    def block(self, index: int, attempt: int) -> Path:
+        """The folder of the rasters of one attempt at a block, which no other attempt touches.
+
+        They are complete when the ledger says that this attempt finished the block.
+        """
+        return self.blocks / f"{index:06d}.{attempt}"
 
     def prepare(self) -> None:
         """Make the folders.
@@ -97,11 +112,13 @@ class JobFolder:
         Raises:
             JobFolderInUse: Another process holds it.
         """
-        with (self.work / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise JobFolderInUse(str(self.root), "another process is working on it; wait for it") from error
+        with ExitStack() as stack:
+            with writing_to(self.work):
+                lock = stack.enter_context((self.work / "lock").open("w"))
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise JobFolderInUse(str(self.root), "another process is working on it; wait for it") from error
             yield
 
     def clean(self) -> None:

@@ -1,7 +1,7 @@
 """The pixel grid of a product: its CRS, its blocks and chips, and which of its pixels are in the AOI."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +14,7 @@ from rasterio.features import rasterize
 from shapely import MultiPolygon
 from shapely.geometry.base import BaseGeometry
 
-from contract.errors import CrsUnusable
+from contract.errors import AoiTooWide, CrsUnusable
 from contract.grid import Grid, Window
 from workers.arrays import BoolArray
 from workers.lonlat import LONLAT, joined, polygons_in, reprojected
@@ -25,6 +25,9 @@ PRECISION_M: Final = 1e-3
 """Projected outlines are rounded to this: an AOI drawn along the pixel lattice stays on it."""
 LONGEST_EDGE_M: Final = 1e5
 """An edge of `EDGE_STEP_DEG` is at most 1.6 km long; where it projects to this, the CRS tears the AOI apart."""
+WIDEST_M: Final = 1e6
+"""Longest side of a grid in a zone that nobody chose. A UTM zone is 668 km wide; 500 km off its central meridian lengths
+are 0.3 % too long, and further out worse. What spans more is mostly far-apart places with nodata between them."""
 UPS_NORTH: Final = "EPSG:32661"
 UPS_SOUTH: Final = "EPSG:32761"
 
@@ -49,11 +52,14 @@ def grid_for(area: MultiPolygon, *, resolution_m: float, crs: str | None) -> Gri
 
     Raises:
         CrsUnusable: The CRS is unknown, not projected, not in metres, or cannot carry this area.
+        AoiTooWide: No CRS is given, and the area spans more than a UTM or UPS zone can map.
     """
-    code = _zone_of(area) if crs is None else _usable(crs)
+    code = crs_for(area, crs)
     projected = project_area(area, code)
     if _longest_edge(projected) > LONGEST_EDGE_M:
         raise CrsUnusable(code, "it tears the area of interest apart")
+    if crs is None:
+        _check_extent(projected)
     left, bottom, right, top = (bound / resolution_m for bound in projected.bounds)
     return Grid(
         crs=code,
@@ -63,6 +69,15 @@ def grid_for(area: MultiPolygon, *, resolution_m: float, crs: str | None) -> Gri
         height=math.ceil(top) - math.floor(bottom),
         width=math.ceil(right) - math.floor(left),
     )
+
+
+def crs_for(area: MultiPolygon, crs: str | None) -> str:
+    """The CRS of the grid that `grid_for` gives for the same arguments.
+
+    Raises:
+        CrsUnusable: The CRS is unknown, not projected or not in metres.
+    """
+    return _zone_of(area) if crs is None else _usable(crs)
 
 
 def project_area(area: MultiPolygon, crs: str) -> BaseGeometry:
@@ -113,16 +128,9 @@ def cut_chips(block: Window, grid: Grid, *, chip_px: int, halo_px: int, alignmen
     """The chips of a block, row-major.
 
     Chips start on multiples of `alignment_px` on the lattice that all grids of this CRS share, so a model with that
-    stride sees every pixel alike whatever the block or the grid.
-
-    Raises:
-        ValueError: The halo leaves less than the alignment of a chip.
+    stride sees every pixel alike whatever the block or the grid. The halo leaves at least the alignment of a chip, as
+    `BundleManifest` makes sure.
     """
-    if chip_px - 2 * halo_px < alignment_px:
-        raise ValueError(
-            f"halo of {halo_px} px leaves {chip_px - 2 * halo_px} px of a {chip_px} px chip; "
-            f"need at least the alignment of {alignment_px} px"
-        )
     lattice_row, lattice_col = grid.lattice_origin
     step = _Step(chip_px=chip_px, halo_px=halo_px, alignment_px=alignment_px)
     for read_row, row, stop_row in step.spans(block.row, block.stop_row, lattice_row):
@@ -131,6 +139,13 @@ def cut_chips(block: Window, grid: Grid, *, chip_px: int, halo_px: int, alignmen
                 read=Window(row=read_row, col=read_col, height=chip_px, width=chip_px),
                 keep=Window(row=row, col=col, height=stop_row - row, width=stop_col - col),
             )
+
+
+def hull(windows: Sequence[Window]) -> Window:
+    """The smallest window that holds them all."""
+    row, col = min(window.row for window in windows), min(window.col for window in windows)
+    height, width = max(window.stop_row for window in windows) - row, max(window.stop_col for window in windows) - col
+    return Window(row=row, col=col, height=height, width=width)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,3 +213,10 @@ def _longest_edge(projected: BaseGeometry) -> float:
     vertices, ring = shapely.get_coordinates(rings, return_index=True)
     edges = np.diff(vertices, axis=0)[np.diff(ring) == 0]
     return float(np.hypot(edges[:, 0], edges[:, 1]).max())
+
+
+def _check_extent(projected: BaseGeometry) -> None:
+    left, bottom, right, top = projected.bounds
+    width_m, height_m = right - left, top - bottom
+    if max(width_m, height_m) > WIDEST_M:
+        raise AoiTooWide(width_m / 1e3, height_m / 1e3, WIDEST_M / 1e3)

@@ -46,7 +46,7 @@ class BlockRasters:
             missing: (rows, cols) of the block, True outside the AOI and where no modality was observed.
         """
         self._block = block
-        self._missing = missing
+        self._missing = missing.copy()
         self._values = np.array([entry.value for entry in legend.classes], np.uint8)
         self._specs = {spec.name: spec for spec in specs}
         self.arrays: dict[str, StoredArray] = {
@@ -64,8 +64,9 @@ class BlockRasters:
         return int(np.count_nonzero(~self._missing[keep.slices_in(self._block)]))
 
     def store(self, keep: Window, outputs: dict[str, FloatArray]) -> None:
-        """Encode one chip's outputs, each (bands, rows, cols) of its `keep` window."""
+        """Encode one chip's outputs, each (bands, rows, cols) of its `keep` window; no answer where a probability is NaN."""
         place = keep.slices_in(self._block)
+        self._missing[place] |= np.isnan(outputs[PROBABILITIES]).any(axis=0)
         missing = self._missing[place]
         classes = self._values[np.argmax(outputs[PROBABILITIES], axis=0)]
         classes[missing] = self._specs[LANDCOVER].nodata

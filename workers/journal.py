@@ -13,7 +13,7 @@ from workers.stack import Stack
 
 
 class Journal:
-    """Kept while the strips of a window are read."""
+    """Kept while the parts of a window are read."""
 
     def __init__(self, window: Window, outside: BoolArray) -> None:
         """Start with nothing.
@@ -22,8 +22,6 @@ class Journal:
             window: What is to be read.
             outside: (rows, cols) of the window, True outside the AOI.
         """
-        self.lost = np.zeros(window.shape, np.bool_)
-        """AOI pixels without at least one observation, since an asset could not be read."""
         self._window = window
         self._outside = outside
         self._lost_px: Counter[tuple[str, str]] = Counter()
@@ -32,8 +30,12 @@ class Journal:
         self._unmasked = False
         self._offsets = OffsetCheck()
 
-    def note(self, stack: Stack) -> None:
-        """Take down what a strip of the window gave, before scenes of one pass are made one."""
+    def note(self, stack: Stack) -> BoolArray:
+        """Take down what a part of the window gave, before scenes of one pass are made one.
+
+        Returns:
+            (rows, cols) of the part, AOI pixels that miss an observation since an asset could not be read.
+        """
         place = stack.window.slices_in(self._window)
         inside = ~self._outside[place]
         for scene, missing in zip(stack.scenes, stack.missing, strict=True):
@@ -42,11 +44,13 @@ class Journal:
                 self._unmasked |= scene.modality is Modality.S2 and scene.asset(SCL) is None
         self._offsets.look(stack)
         sighted = {sighting.scene.id: sighting for sighting in stack.sightings}
+        lost = np.zeros(stack.window.shape, np.bool_)
         for error in stack.unreadable:
             affected = sighted[error.scene].covers(stack.window) & inside
-            self.lost[place] |= affected
+            lost |= affected
             self._lost_px[error.scene, error.band] += int(affected.sum())
             self._reasons.setdefault((error.scene, error.band), error.reason)
+        return lost
 
     def lost_reads(self) -> tuple[LostRead, ...]:
         """One record for each band of a scene that could not be read somewhere."""

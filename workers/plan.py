@@ -8,6 +8,7 @@ from contract.errors import AoiEmpty, SourceUnusable
 from contract.grid import Window
 from contract.request import MapRequest, Plan
 from workers.aoi import geometry_of
+from workers.bundle import Bundle
 from workers.grid import cut_blocks, grid_for, project_area
 from workers.products.spec import raster_specs
 from workers.sources import find_scenes
@@ -32,13 +33,13 @@ def plan_job(worker: Worker, job_id: str) -> Plan:
     if known is not None:
         return known
     request = worker.ledger.job(job_id).request
-    drafted = draft(request, worker.bundle(request.bundle).manifest)
+    drafted = draft(request, worker.bundle(request.bundle))
     if worker.ledger.record_plan(job_id, drafted.plan, drafted.blocks):
         return drafted.plan
     return plan_job(worker, job_id)  # someone else was quicker; the first plan stands
 
 
-def draft(request: MapRequest, manifest: BundleManifest) -> Draft:
+def draft(request: MapRequest, bundle: Bundle) -> Draft:
     """Search the catalogue and cut the grid, without writing anything.
 
     Raises:
@@ -46,6 +47,7 @@ def draft(request: MapRequest, manifest: BundleManifest) -> Draft:
         CrsUnusable: The CRS asked for cannot carry the grid.
         OutputNotInBundle: A product was asked for that the bundle does not give.
     """
+    manifest = bundle.manifest
     raster_specs(manifest, request.options.outputs)
     area = geometry_of(request.area)
     grid = grid_for(area, resolution_m=manifest.resolution_m, crs=request.options.crs)
@@ -53,7 +55,7 @@ def draft(request: MapRequest, manifest: BundleManifest) -> Draft:
     if not blocks:
         raise AoiEmpty(f"without a pixel centre of {grid.resolution_m:g} m inside")
     found = find_scenes(request, bands=bands_to_read(request, manifest))
-    plan = Plan(grid=grid, scenes=found.scenes, skipped=found.skipped, notices=found.notices)
+    plan = Plan(bundle=bundle.reference, grid=grid, scenes=found.scenes, skipped=found.skipped, notices=found.notices)
     return Draft(plan=plan, blocks=blocks)
 
 
@@ -66,5 +68,5 @@ def bands_to_read(request: MapRequest, manifest: BundleManifest) -> dict[Modalit
     bands = {entry.modality: entry.bands for entry in manifest.inputs if entry.modality in request.options.modalities}
     if not bands:
         wanted = ", ".join(entry.modality.value for entry in manifest.inputs)
-        raise SourceUnusable(request.source, f"bundle {manifest.name} eats {wanted}, which --modalities leaves out")
+        raise SourceUnusable(request.source, f"bundle {manifest.name} eats {wanted}, which --modality leaves out")
     return bands

@@ -18,7 +18,7 @@ from rasterio.io import DatasetReader
 from rasterio.windows import Window as RasterioWindow
 
 from contract.bands import Unit
-from contract.errors import AssetUnreadable, SourceError
+from contract.errors import AssetUnreadable, SourceUnusable
 from contract.grid import Grid, Window
 from contract.scene import Radiometry, Scene, SceneAsset
 from workers.arrays import BoolArray
@@ -69,6 +69,7 @@ class SceneReader:
 
         Raises:
             AssetUnreadable: It cannot be read, also after retries.
+            SourceUnreachable: Who gives the tokens does not answer, which says nothing about the asset.
         """
         asset = scene.asset(band)
         if asset is None:
@@ -81,7 +82,7 @@ class SceneReader:
                 path = self._signer.readable(asset.href, scene.signing)
                 with gdal_environment(stall_s=self._patience.stall_s, fresh=attempt > 0), open_raster(path) as raster:
                     return _read(raster, asset.radiometry, grid, window, resampling)
-            except (RasterioError, CRSError, ProjError, SourceError) as error:
+            except (RasterioError, CRSError, ProjError, SourceUnusable) as error:
                 reason = _reason(error)
                 # GDAL does not always tell a 403 from a broken file, so any failure may be an expired token.
                 self._signer.forget(asset.href, scene.signing)

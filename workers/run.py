@@ -3,49 +3,40 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from contract.errors import (
-    AoiError,
-    BundleError,
-    ErrorBudgetExceeded,
-    JobEnded,
-    JobFolderInUse,
-    LandsigmaError,
-    SourceError,
-)
+from contract.errors import JobEnded, JobFolderInUse, LandsigmaError
 from contract.ledger import Job, Ledger
 from contract.request import MapRequest, MapResult
 from workers.aoi import geometry_of
 from workers.block import work_blocks
 from workers.finish import finish_job
-from workers.folder import REPORT_NAME, JobFolder
+from workers.folder import JobFolder
 from workers.grid import project_area
 from workers.plan import plan_job
 from workers.worker import Worker
-
-HOPELESS = (AoiError, SourceError, BundleError, ErrorBudgetExceeded)
-"""Errors that come again however often the job is resumed."""
 
 
 def run_job(worker: Worker, job_id: str) -> MapResult:
     """Take a job from wherever it is to its end.
 
     Raises:
-        LandsigmaError: The job cannot go on. Where it never could, it is marked as failed.
+        LandsigmaError: The job cannot go on. Where it could not even be planned, it has failed; else it can be resumed.
     """
     ledger = worker.ledger
+    if not ledger.start(job_id):
+        return _ended(ledger.job(job_id))
+    request = ledger.job(job_id).request
     try:
-        if not ledger.start(job_id):
-            return _ended(ledger.job(job_id))
-        worker.model(ledger.job(job_id).request.bundle)  # refused before the catalogue is searched
+        worker.model(worker.bundle(request.bundle))  # refused before the catalogue is searched
         plan = plan_job(worker, job_id)
-        area = project_area(geometry_of(ledger.job(job_id).request.area), plan.grid.crs).area
-        worker.watcher.planned(plan, ledger.status(job_id), round(area / plan.grid.resolution_m**2))
-        work_blocks(worker, job_id, ledger.open_blocks(job_id))
-        worker.watcher.finishing()
-        return finish_job(worker, job_id)
-    except HOPELESS as error:
-        ledger.fail(job_id, str(error))
+    except LandsigmaError as error:
+        if ledger.plan(job_id) is None:
+            ledger.fail(job_id, str(error))
         raise
+    area = project_area(geometry_of(request.area), plan.grid.crs).area
+    worker.watcher.planned(plan, ledger.status(job_id), round(area / plan.grid.resolution_m**2))
+    work_blocks(worker, job_id, ledger.open_blocks(job_id))
+    worker.watcher.finishing()
+    return finish_job(worker, job_id)
 
 
 def _ended(job: Job) -> MapResult:
@@ -63,10 +54,15 @@ def run_in_folder(
         JobFolderInUse: The folder holds another job, or this one and `resume` was not given.
         LandsigmaError: The job cannot be done.
     """
-    if folder.is_complete:
-        return _published(request, folder, resume=resume)
+    finished = folder.report
+    if finished is not None:
+        return _published(finished, request, folder, resume=resume)
+    if folder.is_foreign:
+        raise JobFolderInUse(str(folder.root), "it holds files of another kind; choose an empty folder for --out")
     if folder.is_used and not resume:
-        raise JobFolderInUse(str(folder.root), "continue it with --resume, or choose another --out")
+        raise JobFolderInUse(
+            str(folder.root), "it holds an unfinished job; go on with --resume, or choose another --out"
+        )
     folder.prepare()
     with folder.locked():
         try:
@@ -74,8 +70,8 @@ def run_in_folder(
                 result = run_job(make_worker(ledger), _job_id(ledger, request, folder))
         except JobFolderInUse:
             raise
-        except LandsigmaError as error:
-            if isinstance(error, (*HOPELESS, JobEnded)) or not folder.has_blocks:
+        except LandsigmaError:
+            if not folder.has_blocks:
                 folder.clean()  # there is nothing to go on with
             raise
         folder.clean()
@@ -92,13 +88,12 @@ def _job_id(ledger: Ledger, request: MapRequest, folder: JobFolder) -> str:
     return job_id
 
 
-def _published(request: MapRequest, folder: JobFolder, *, resume: bool) -> MapResult:
+def _published(finished: MapResult, request: MapRequest, folder: JobFolder, *, resume: bool) -> MapResult:
     if not resume:
-        raise JobFolderInUse(str(folder.root), "it is finished; choose another --out")
-    result = MapResult.model_validate_json((folder.root / REPORT_NAME).read_bytes())
-    _require_same(result.request, request, folder.root)
+        raise JobFolderInUse(str(folder.root), "its job is finished; choose another --out")
+    _require_same(finished.request, request, folder.root)
     folder.clean()
-    return result
+    return finished
 
 
 def _require_same(known: MapRequest, request: MapRequest, folder: Path) -> None:

@@ -12,7 +12,7 @@ from contract.scene import Scene
 from workers.aoi import geometry_of
 from workers.arrays import BoolArray
 from workers.grid import outside_area, project_area
-from workers.sources.duplicates import passes
+from workers.sources.duplicates import is_native, passes
 
 FOOTPRINT_MARGIN_M: Final = 1000.0
 """A scene so far outside by its footprint is opened still: catalogues simplify footprints."""
@@ -39,7 +39,7 @@ class Sighting:
 
 
 def sightings(scenes: Iterable[Scene], grid: Grid) -> tuple[Sighting, ...]:
-    """All scenes of a job by time, those of one pass side by side.
+    """All scenes of a job by time, those of one pass side by side; of these, first those that need no warping.
 
     Grouped before a window is looked at, so that every window has the same groups.
     """
@@ -51,5 +51,5 @@ def sightings(scenes: Iterable[Scene], grid: Grid) -> tuple[Sighting, ...]:
             pass_index=index,
         )
         for index, group in enumerate(passes(scenes))
-        for scene in group
+        for scene in sorted(group, key=lambda scene: not is_native(scene, grid.crs))
     )

@@ -1,8 +1,8 @@
-"""All observations of a few rows: scenes read side by side, masked, and lined up."""
+"""All observations of a window: scenes read side by side, masked, and lined up."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from threading import Event
 
@@ -49,14 +49,18 @@ class StackReader:
     stop: Event
     grid: Grid
     masked_scene_classes: tuple[SceneClass, ...]
+    given_up: dict[str, list[AssetUnreadable]] = field(default_factory=dict)
+    """By scene, its assets that could not be read. Nothing more is read of it, as it is of no use without one."""
 
     def read(self, sighted: Sequence[Sighting], bands: tuple[str, ...], window: Window) -> Stack:
         """These bands of these scenes over a window.
 
         A scene that has a scene classification is masked with it; where that cannot be read, so is nothing of the scene.
+        A scene that was given up in another window is reported as unreadable in this one too.
 
         Raises:
             Interrupted: Someone asked to stop.
+            SourceUnreachable: There is no token to read with.
         """
         scenes = [sighting.scene for sighting in sighted]
         values = np.zeros((len(scenes), len(bands), *window.shape), np.float32)
@@ -71,28 +75,32 @@ class StackReader:
             for index, scene in enumerate(scenes)
             if scene.asset(SCL)
         }
-        unreadable = []
         for read in self._completed(wanted):
             try:
                 missing[wanted[read]] |= read.result()
             except AssetUnreadable as error:
-                missing[wanted[read]] = True
-                unreadable.append(error)
+                self.given_up.setdefault(error.scene, []).append(error)
+        for index, scene in enumerate(scenes):
+            missing[index] |= scene.id in self.given_up
         return Stack(
             window=window,
             bands=bands,
             sightings=tuple(sighted),
             values=values,
             missing=missing,
-            unreadable=tuple(unreadable),
+            unreadable=tuple(error for scene in scenes for error in self.given_up.get(scene.id, ())),
         )
 
     def _band(self, scene: Scene, band: str, window: Window, into: FloatArray) -> BoolArray:
+        if scene.id in self.given_up:
+            return np.ones(window.shape, np.bool_)
         pixels = self.reader.read(scene, band, grid=self.grid, window=window, resampling=Resampling.BILINEAR)
         into[:] = pixels.values
         return pixels.missing
 
     def _classes(self, scene: Scene, window: Window) -> BoolArray:
+        if scene.id in self.given_up:
+            return np.ones(window.shape, np.bool_)
         pixels = self.reader.read(scene, SCL, grid=self.grid, window=window, resampling=Resampling.NEAREST)
         masked = np.zeros(256, np.bool_)
         masked[list(self.masked_scene_classes)] = True
@@ -104,7 +112,7 @@ class StackReader:
         while waiting:
             done, waiting = wait(waiting, _STOP_CHECK_S, FIRST_COMPLETED)
             if self.stop.is_set():
-                raise Interrupted("Run the same command with --resume to go on")
+                raise Interrupted
             yield from done
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from contract.errors import Interrupted
+from contract.errors import BundleInvalid, Interrupted
 from contract.ledger import Ledger
-from contract.request import BlockReport, JobStatus, Plan
+from contract.request import BlockReport, BundleReference, JobStatus, Plan
 from workers.bundle import Bundle, find_bundle
 from workers.folder import JobFolder
 from workers.model import Model
@@ -19,7 +19,7 @@ LEASE_S: Final = 3600.0
 
 
 class Watcher(Protocol):
-    """Someone who wants to see a job move. Called from the thread that runs the model."""
+    """Someone who wants to see a job move. `block_done` comes from the thread that writes, the rest from the model's."""
 
     def loaded(self, model: Model) -> None:
         """The model is ready, on the execution provider that it found."""
@@ -79,9 +79,24 @@ class Worker:
         """The bundle of that name or path."""
         return find_bundle(name, self.shelves)
 
-    def model(self, name: str) -> Model:
-        """The bundle's model, loaded at its first use."""
+    def planned_bundle(self, name: str, planned: BundleReference) -> Bundle:
+        """The bundle of that name or path, if it is still the one that a job was planned with.
+
+        Raises:
+            BundleInvalid: It was changed since: blocks of two models must not end in one map.
+        """
         bundle = self.bundle(name)
+        if bundle.reference != planned:
+            found = f"{bundle.manifest.title} with manifest {bundle.sha256}"
+            raise BundleInvalid(
+                name,
+                f"it is {found}, and the job was planned with {planned.name} {planned.version}, manifest {planned.sha256}; "
+                "put that one back, or start anew in another --out",
+            )
+        return bundle
+
+    def model(self, bundle: Bundle) -> Model:
+        """The bundle's model, loaded at its first use."""
         if bundle.sha256 not in self._models:
             self._models[bundle.sha256] = Model(bundle, threads=self.threads)
             self.watcher.loaded(self._models[bundle.sha256])
@@ -94,4 +109,4 @@ class Worker:
             Interrupted: `stop` is set.
         """
         if self.stop.is_set():
-            raise Interrupted("Run the same command with --resume to go on")
+            raise Interrupted

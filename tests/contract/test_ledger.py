@@ -39,8 +39,10 @@ GRID = Grid(crs="EPSG:32632", left_m=500_000, top_m=5_200_000, resolution_m=10, 
 WINDOWS = tuple(Window(row=128 * row, col=64 * col, height=128, width=64) for row in range(2) for col in range(3))
 REPORT = BlockReport(
     window=WINDOWS[0],
+    attempt=1,
     aoi_px=10,
     mapped_px=9,
+    affected_px=2,
     lost_px=1,
     unobserved_px={Modality.S2: 1},
     class_px={10: 4, 80: 5},
@@ -70,7 +72,9 @@ def scene(number: int) -> Scene:
     )
 
 
+BUNDLE = BundleReference(name="rules", version="1", kind="rules", sha256="0" * 64)
 PLAN = Plan(
+    bundle=BUNDLE,
     grid=GRID,
     scenes=tuple(scene(number) for number in range(3)),
     skipped=(SkippedScene(id="S1A_x", reason="no VV"),),
@@ -83,10 +87,11 @@ def result(job_id: str, state: JobState = JobState.SUCCESSFUL) -> MapResult:
         job_id=job_id,
         state=state,
         request=REQUEST,
-        bundle=BundleReference(name="rules", version="1", kind="rules", sha256="0" * 64),
+        bundle=BUNDLE,
         grid=GRID,
         aoi_px=60,
         mapped_px=54,
+        affected_px=12,
         lost_px=6,
         unobserved_px={Modality.S2: 6},
         classes=(),
@@ -349,7 +354,7 @@ def test_the_plan_is_read_back_with_its_nan_nodata(ledger: Ledger) -> None:
 
 def test_the_first_plan_stands(ledger: Ledger) -> None:
     job_id = planned(ledger)
-    assert not ledger.record_plan(job_id, Plan(grid=GRID, scenes=()), WINDOWS[:1])
+    assert not ledger.record_plan(job_id, Plan(bundle=BUNDLE, grid=GRID, scenes=()), WINDOWS[:1])
     plan = ledger.plan(job_id)
     assert plan is not None
     assert len(plan.scenes) == 3

@@ -101,8 +101,10 @@ def test_every_legal_nodata_survives_json(nodata: float | None) -> None:
         request(options=MapOptions(crs="EPSG:32632", modalities=(Modality.S1,), platforms=("sentinel-1a",))),
         BlockReport(
             window=Window(row=-3, col=7, height=11, width=13),
+            attempt=2,
             aoi_px=3,
             mapped_px=2,
+            affected_px=0,
             lost_px=0,
             unobserved_px={Modality.S2: 1},
             class_px={10: 1, 80: 1},

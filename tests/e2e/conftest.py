@@ -23,6 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, str(ROOT / "landsigma.py"))
 SAVANNA_BBOX = "33.002,-15.447,33.035,-15.379"
 """Inside the one savanna scene, on all sides."""
+FLOAT32_DB = 1e-5
+"""What the logarithm of a power may be off in single precision, down to -40 dB."""
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from rasterio.coords import BoundingBox
 
 from contract.bands import Modality
 from contract.request import JobState, MapOptions
-from tests.bundles import write_blur_bundle, write_identity_bundle
+from tests.bundles import write_blur_bundle
 from tests.e2e.conftest import SAVANNA_BBOX, map_into, request_for
 from tests.servers import served_catalogue
 
@@ -31,12 +31,6 @@ def overlap(one: BoundingBox, other: BoundingBox) -> tuple[float, float, float, 
         min(one.right, other.right),
         min(one.top, other.top),
     )
-
-
-@pytest.fixture
-def identity(tmp_path: Path) -> Path:
-    write_identity_bundle(tmp_path / "identity", chip_px=64)
-    return tmp_path / "identity"
 
 
 @pytest.fixture(params=["static", "api"])

@@ -1,14 +1,17 @@
 """A bundle is used only if it is what its manifest says."""
 
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
-from contract.errors import BundleInvalid, BundleNotFound
+from contract.errors import BundleInvalid, BundleNotFound, Interrupted
 from tests.bundles import write_identity_bundle
-from workers.bundle import find_bundle, verify_bundle
+from workers.bundle import Bundle, find_bundle, verify_bundle
 from workers.model import Model
 
 
@@ -67,6 +70,52 @@ def test_a_band_the_graph_does_not_take_is_refused(folder: Path) -> None:
     content["inputs"][0]["bands"].append("B11")
     manifest.write_text(json.dumps(content))
     with pytest.raises(BundleInvalid, match="needs"):
+        Model(find_bundle(str(folder), ()))
+
+
+def test_an_output_of_other_bands_than_the_manifest_is_refused(folder: Path) -> None:
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["outputs"][1]["bands"].pop()
+    manifest.write_text(json.dumps(content))
+    needed = r"graph output variance is float32 \(2, 3, 32, 32\); the manifest needs float32 \(2, 2, 32, 32\)"
+    with pytest.raises(BundleInvalid, match=needed):
+        Model(find_bundle(str(folder), ()))
+
+
+@pytest.fixture
+def other_graph(folder: Path) -> Callable[[bytes], Bundle]:
+    """Makes the bundle with another graph, checksum included."""
+
+    def exchanged(content: bytes) -> Bundle:
+        (folder / "model.onnx").write_bytes(content)
+        manifest = folder / "manifest.json"
+        changed = json.loads(manifest.read_text())
+        changed["files"][0] |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        manifest.write_text(json.dumps(changed))
+        return find_bundle(str(folder), ())
+
+    return exchanged
+
+
+def test_a_file_that_is_no_graph_is_refused(other_graph: Callable[[bytes], Bundle]) -> None:
+    with pytest.raises(BundleInvalid, match=r"cannot load model\.onnx"):
+        Model(other_graph(b"no graph"))
+
+
+def test_a_graph_that_fails_when_it_runs_is_refused(folder: Path, other_graph: Callable[[bytes], Bundle]) -> None:
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 7
+    with pytest.raises(BundleInvalid, match=r"(?s)cannot run model\.onnx.* Got: 2 Expected: 7"):
+        Model(other_graph(graph.SerializeToString()))
+
+
+def test_a_stop_during_the_warm_up_is_no_fault_of_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr(Model, "predict", stopped)
+    with pytest.raises(Interrupted):
         Model(find_bundle(str(folder), ()))
 
 

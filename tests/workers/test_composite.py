@@ -4,6 +4,7 @@ import json
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,15 +15,18 @@ import pytest
 import rasterio
 
 from contract.bands import Modality, SceneClass, Unit
-from contract.errors import Interrupted
+from contract.errors import Interrupted, SourceUnreachable
 from contract.grid import Grid, Window
 from contract.request import MapOptions
 from contract.scene import Radiometry, Scene
 from tests.faults import faulty_server
 from tests.rasters import GRID, PHYSICAL, POWER, scene_of, write_raster
 from workers.arrays import BoolArray, FloatArray
-from workers.composite import MAX_COUNT, Composite, build_composite
+from workers.composite import MAX_COUNT, Composite, build_composite, cut_parts, strip_bytes_per_px
 from workers.reading import Patience, SceneReader
+from workers.resampling import BandPixels, Resampling
+from workers.sighting import sightings
+from workers.sources.signing import Signer, Signing
 
 S2_BANDS = ("B02", "B03", "B04", "B08")
 S1_BANDS = ("VV", "VH")
@@ -44,7 +48,7 @@ def compose(  # noqa: PLR0913  mirrors what it calls
 ) -> Composite:
     window = window or grid.window
     return build_composite(
-        scenes,
+        sightings(scenes, grid),
         grid=grid,
         window=window,
         bands=bands or {Modality.S2: ("B02",)},
@@ -136,7 +140,7 @@ def test_four_dates_of_savanna_agree_with_numpy_to_the_bit(savanna: tuple[Scene,
     assert set(composite.used_scenes) == {scene.id for scene in optical}
     assert composite.warnings == ()
     assert composite.lost_reads == ()
-    assert not composite.lost.any()
+    assert not any(layer.lost.any() for layer in composite.layers.values())
 
 
 def test_radar_of_savanna_is_averaged_as_power(savanna: tuple[Scene, ...]) -> None:
@@ -148,6 +152,20 @@ def test_radar_of_savanna_is_averaged_as_power(savanna: tuple[Scene, ...]) -> No
         np.testing.assert_allclose(values, 10 * np.log10(power.mean(axis=0)), rtol=0, atol=1e-5)
         assert np.abs(values - (10 * np.log10(power)).mean(axis=0)).max() > 0.1
     assert np.unique(layer.count).tolist() == [4]
+
+
+@pytest.mark.parametrize(("height", "width"), [(2112, 2112), (700, 1300), (1, 5000), (5000, 1), (97, 89)])
+@pytest.mark.parametrize("scenes", [1, 25, 100])
+@pytest.mark.parametrize("stack_bytes", [1, 1 << 20, 1 << 28])
+def test_the_parts_of_a_window_cover_each_pixel_once(height: int, width: int, scenes: int, stack_bytes: int) -> None:
+    window = Window(row=-7, col=13, height=height, width=width)
+    # Memory for one pixel is many parts: a smaller window shows the same.
+    window = Window(row=-7, col=13, height=min(height, 60), width=min(width, 70)) if stack_bytes == 1 else window
+    times = np.zeros(window.shape, np.uint8)
+    for part in cut_parts(window, scenes=scenes, bands=10, stack_bytes=stack_bytes):
+        times[part.slices_in(window)] += 1
+        assert part.size_px <= max(1, stack_bytes / strip_bytes_per_px(scenes, 10))
+    assert (times == 1).all()
 
 
 def test_a_composite_does_not_depend_on_window_or_memory(savanna: tuple[Scene, ...]) -> None:
@@ -223,6 +241,14 @@ def test_scenes_of_one_pass_count_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(layer.values[0, :, 80], (0.5 + 0.9) / 2, rtol=1e-6)
 
 
+def test_in_one_pass_tiles_in_the_grids_crs_win_over_warped_ones(tmp_path: Path) -> None:
+    native, warped = dated(tmp_path, 0, B02=plane(0.1)), dated(tmp_path, 1, B02=plane(0.5))
+    native = native.model_copy(update={"mgrs_tile": "33TWL", "baseline": "04.00"})
+    for tile in ("32TWL", "33HWL", None):
+        newer = warped.model_copy(update={"mgrs_tile": tile, "baseline": "05.10", "acquired": native.acquired})
+        np.testing.assert_array_equal(s2_layer(compose([newer, native]))[0], plane(0.1))
+
+
 def test_a_count_never_reaches_the_nodata_of_products(tmp_path: Path) -> None:
     scene = dated(tmp_path, 0, B02=plane(0.1))
     many = [scene.model_copy(update={"id": f"day{day}", "acquired": NOON + timedelta(days=day)}) for day in range(260)]
@@ -275,7 +301,7 @@ def test_an_unreadable_band_costs_this_observation_and_is_counted(tmp_path: Path
     (lost,) = composite.lost_reads
     assert (lost.scene, lost.band) == ("day1", "B03")
     assert "No such file" in lost.reason
-    assert lost.pixels == composite.lost.sum() == np.sum(~outside & covered(broken))
+    assert lost.pixels == composite.layers[Modality.S2].lost.sum() == np.sum(~outside & covered(broken))
     assert composite.used_scenes == ("day2",)
 
 
@@ -284,6 +310,58 @@ def covered(scene: Scene) -> BoolArray:
     shape = rasterio.warp.transform_geom("EPSG:4326", GRID.crs, scene.footprint.model_dump(mode="json"))
     transform = rasterio.Affine(10, 0, GRID.left_m, 0, -10, GRID.top_m)
     return rasterio.features.rasterize([shape], GRID.shape, transform=transform).astype(np.bool_)
+
+
+def test_a_scene_is_given_up_once_for_all_parts_of_a_window(tmp_path: Path) -> None:
+    scenes = [dated(tmp_path, day, B02=plane(0.1), B03=plane(0.1), SCL=plane(4)) for day in (1, 2)]
+    reader = CountingReader()
+    composite = compose(
+        [without(scenes[0], "B02"), scenes[1]],
+        bands={Modality.S2: ("B02", "B03")},
+        reader=reader,
+        stack_bytes=40_000,
+    )
+    assert reader.reads["day2", "B02"] == reader.reads["day2", "B03"] > 4
+    assert reader.reads["day1", "B02"] == 1
+    assert reader.reads["day1", "B03"] <= 1
+    assert reader.reads["day1", "SCL"] <= 1
+    (lost,) = composite.lost_reads
+    assert lost.pixels == composite.layers[Modality.S2].lost.sum() == covered(scenes[0]).sum()
+    assert s2_layer(composite)[2] == [1]
+
+
+class CountingReader(SceneReader):
+    """Counts what is asked of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: Counter[tuple[str, str]] = Counter()
+
+    def read(
+        self, scene: Scene, band: str, *, grid: Grid, window: Window, resampling: Resampling = Resampling.BILINEAR
+    ) -> BandPixels:
+        self.reads[scene.id, band] += 1
+        return super().read(scene, band, grid=grid, window=window, resampling=resampling)
+
+
+def test_what_one_sensor_lost_is_not_lost_to_the_other(tmp_path: Path) -> None:
+    broken = without(dated(tmp_path, 1, B02=plane(0.1)), "B02")
+    radar = dated(tmp_path, 2, VV=plane(0.1), VH=plane(0.1))
+    layers = compose([broken, radar], bands={Modality.S2: ("B02",), Modality.S1: S1_BANDS}).layers
+    assert layers[Modality.S2].lost.all()
+    assert not layers[Modality.S1].lost.any()
+
+
+def test_without_a_token_endpoint_nothing_is_lost_and_the_run_ends(tmp_path: Path) -> None:
+    with pytest.raises(SourceUnreachable, match="no answer"):
+        compose([dated(tmp_path, 1, B02=plane(0.1))], reader=SceneReader(NoTokens()))
+
+
+class NoTokens(Signer):
+    """Its token endpoint is down."""
+
+    def readable(self, href: str, signing: Signing) -> str:  # noqa: ARG002  the interface
+        raise SourceUnreachable("planetary-computer", href, "no answer")
 
 
 def test_pixels_are_never_used_without_their_mask(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from rasterio import Affine
 from rasterio.features import geometry_mask
 from shapely import MultiPolygon, Polygon
 
-from contract.errors import CrsUnusable
+from contract.errors import AoiTooWide, CrsUnusable
 from contract.grid import Grid, Window
 from workers.grid import cut_blocks, cut_chips, grid_for, outside_area, project_area
 
@@ -135,6 +135,34 @@ def test_grid_of_an_area_across_the_equator_goes_on_into_negative_northings() ->
     assert grid.crs == "EPSG:32633"
     assert bottom == pytest.approx(-0.02 * 0.9996 * 110_574.3, abs=10)
     assert grid.top_m == pytest.approx(0.05 * 0.9996 * 110_574.3, abs=10)
+
+
+def far_apart(degrees: float) -> MultiPolygon:
+    """Two small fields on the equator, the same way to either side of a central meridian."""
+    return MultiPolygon([shapely.box(lon, 0, lon + 0.01, 0.01) for lon in (15 - degrees / 2, 14.99 + degrees / 2)])
+
+
+def test_far_apart_places_are_refused_with_what_they_span() -> None:
+    fields = MultiPolygon([shapely.box(-8.0, 39.0, -7.99, 39.01), shapely.box(29.0, 62.0, 29.01, 62.01)])
+    crs = "EPSG:32632"  # of the centroid, 10.5 degrees east
+    left, bottom, _, _ = rasterio.warp.transform_bounds(LONLAT, crs, *fields.geoms[0].bounds)
+    _, _, east, north = rasterio.warp.transform_bounds(LONLAT, crs, *fields.geoms[1].bounds)
+    with pytest.raises(AoiTooWide, match="one by one, or give a CRS") as refused:
+        grid_for(fields, resolution_m=10, crs=None)
+    assert refused.value.width_km == pytest.approx((east - left) / 1000, abs=5)
+    assert refused.value.height_km == pytest.approx((north - bottom) / 1000, abs=5)
+
+
+def test_a_zone_carries_a_thousand_kilometres() -> None:
+    # One degree of the equator is 111.32 km, and at most 0.3 % more in the zone.
+    assert grid_for(far_apart(8.9), resolution_m=10, crs=None).width < 100_000
+    with pytest.raises(AoiTooWide):
+        grid_for(far_apart(9.1), resolution_m=10, crs=None)
+
+
+def test_a_crs_that_is_asked_for_carries_far_apart_places() -> None:
+    fields = MultiPolygon([shapely.box(-8.0, 39.0, -7.99, 39.01), shapely.box(29.0, 62.0, 29.01, 62.01)])
+    assert grid_for(fields, resolution_m=10, crs="EPSG:3035").width > 200_000
 
 
 @pytest.mark.parametrize(("south", "crs"), [(85, "EPSG:32661"), (-86, "EPSG:32761")])
@@ -313,8 +341,3 @@ def test_block_of_whole_chips_needs_no_more_of_them() -> None:
     chips = list(cut_chips(grid.window, grid, chip_px=320, halo_px=32, alignment_px=32))
     assert [(chip.keep.row, chip.keep.col) for chip in chips] == [(r, c) for r in (0, 256) for c in (0, 256, 512)]
     assert {(chip.read.row - chip.keep.row, chip.read.col - chip.keep.col) for chip in chips} == {(-32, -32)}
-
-
-def test_halo_that_leaves_nothing_of_a_chip_is_refused() -> None:
-    with pytest.raises(ValueError, match="leaves 0 px of a 64 px chip"):
-        next(cut_chips(GRID.window, GRID, chip_px=64, halo_px=32, alignment_px=1))

@@ -150,6 +150,6 @@ def test_a_token_is_not_told_to_anybody(server: FaultyFiles) -> None:
     assert "token" not in str(caught.value)
 
 
-def test_no_token_makes_an_asset_unreadable(server: FaultyFiles) -> None:
-    with pytest.raises(AssetUnreadable, match="no answer"):
+def test_a_token_endpoint_that_is_down_says_nothing_about_an_asset(server: FaultyFiles) -> None:
+    with pytest.raises(SourceUnreachable, match="no answer"):
         read(server, reader=SceneReader(NoTokens(), QUICK))

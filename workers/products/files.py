@@ -1,6 +1,5 @@
 """Files that are complete or absent, also after a power cut."""
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from contract.request import Artifact
+from workers.bundle import sha256_of
 from workers.folder import ITEM_NAME, writing_to
 
 _MEDIA_TYPES: Final = {
@@ -52,9 +52,7 @@ def unfinished(target: Path) -> Iterator[Path]:
 def artifact(path: Path) -> Artifact:
     """The name, media type, checksum and size of a published file."""
     media_type = "application/geo+json" if path.name == ITEM_NAME else _MEDIA_TYPES[path.suffix]
-    with path.open("rb") as content:
-        checksum = hashlib.file_digest(content, "sha256").hexdigest()
-    return Artifact(name=path.name, media_type=media_type, sha256=checksum, size_bytes=path.stat().st_size)
+    return Artifact(name=path.name, media_type=media_type, sha256=sha256_of(path), size_bytes=path.stat().st_size)
 
 
 def _flush(path: Path) -> None:

@@ -23,7 +23,7 @@ from contract.legend import LandCoverClass
 from workers.aoi import geometry_of
 from workers.products.files import write_file
 from workers.products.product import Product
-from workers.products.spec import LANDCOVER, VARIANCE
+from workers.products.spec import LANDCOVER, VARIANCE, credit
 from workers.products.styles import VARIANCE_COLORS
 
 PREVIEW_NAME: Final = "preview.png"
@@ -150,8 +150,7 @@ def _head(sheet: Figure, product: Product) -> None:
     left = _MARGIN_IN / width
     sheet.text(left, 1 - 0.18 / height, f"Land cover at {place}", fontsize=11, weight="bold", va="top")
     sheet.text(left, 1 - 0.38 / height, dates, fontsize=8, va="top")
-    model = f"Model: {product.manifest.title}" + (f" ({product.claim})" if product.claim else "")
-    sheet.text(left, 1 - 0.55 / height, model, fontsize=8, va="top")
+    sheet.text(left, 1 - 0.55 / height, f"Model: {credit(product.manifest)}", fontsize=8, va="top")
 
 
 def _panel(sheet: Figure, layout: _Layout, index: int, picture: Picture, grid: Grid) -> Axes:

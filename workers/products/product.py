@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from contract.bundle import BundleManifest
 from contract.grid import Grid
 from contract.scene import Area, Scene
-from workers.products.spec import NO_CLAIM, RasterSpec
+from workers.products.spec import RasterSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +42,6 @@ class Product:
         years = sorted({scene.acquired.year for scene in self.scenes}) or [self.start.year]
         span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
         return f"Contains modified Copernicus Sentinel data {span}"
-
-    @property
-    def claim(self) -> str:
-        """What to say of a model that was not trained; empty for one that was."""
-        return "" if self.manifest.kind == "trained" else f"{self.manifest.kind}: {NO_CLAIM}"
 
     @property
     def highest_variance(self) -> float:

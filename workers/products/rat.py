@@ -53,5 +53,4 @@ def write_rat(folder: Path, product: Product) -> Path:
 
 def _cells(product: Product, entry: LandCoverClass) -> tuple[int | float | str, ...]:
     pixels = product.class_px.get(entry.value, 0)
-    area_km2 = pixels * product.grid.resolution_m**2 / 1e6
-    return (entry.value, pixels, entry.name, *entry.rgb, area_km2)
+    return (entry.value, pixels, entry.name, *entry.rgb, product.grid.area_km2(pixels))

@@ -1,12 +1,13 @@
 """RasterSpec: how one raster of a job is stored; and the step from values to stored numbers."""
 
+import math
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from contract.bundle import BundleManifest, ModelOutput
+from contract.bundle import PROBABILITIES, BundleManifest, ModelOutput
 from contract.errors import BundleInvalid, OutputNotInBundle
 from contract.legend import Legend
 from workers.arrays import BoolArray, FloatArray
@@ -19,7 +20,6 @@ VARIANCE: Final = "variance"
 QUALITY: Final = "quality"
 QUALITY_NODATA: Final = 255
 """Outside the AOI; so a count of observations ends at 254."""
-NO_CLAIM: Final = "makes no claim of accuracy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +60,14 @@ class RasterSpec:
     legend: Legend | None = None
     """The classes, where the values are classes."""
 
+    @property
+    def shown_range(self) -> tuple[float, float]:
+        """Lowest and highest value to draw, in the unit: what can be stored; 0 and 1 for probabilities and float32."""
+        if self.name == PROBABILITIES or self.dtype == "float32":
+            return 0.0, 1.0
+        lowest, highest = (stored * self.scale + self.offset for stored in _legal_range(self.dtype, self.nodata))
+        return min(lowest, highest), max(lowest, highest)
+
 
 def raster_specs(manifest: BundleManifest, outputs: tuple[str, ...]) -> tuple[RasterSpec, ...]:
     """The rasters of a job: land cover, quality, what the bundle always gives, and the outputs asked for.
@@ -76,10 +84,16 @@ def raster_specs(manifest: BundleManifest, outputs: tuple[str, ...]) -> tuple[Ra
     return (_landcover(manifest), _quality(manifest), *(_of_output(manifest, entry) for entry in stored))
 
 
-def encode(values: FloatArray, spec: RasterSpec, missing: BoolArray) -> StoredArray:
-    """The stored numbers, (bands, rows, cols): nodata where `missing` or NaN, and nowhere else.
+def credit(manifest: BundleManifest) -> str:
+    """The model as products name it, with a word of warning where it was not trained."""
+    return manifest.title if manifest.kind == "trained" else f"{manifest.title} ({manifest.kind}: makes no claim of accuracy)"
 
-    Values out of range become the nearest number that is not nodata. float32 is stored bit for bit.
+
+def encode(values: FloatArray, spec: RasterSpec, missing: BoolArray) -> StoredArray:
+    """The stored numbers, (bands, rows, cols): nodata where `missing` or NaN.
+
+    With whole numbers nodata stands nowhere else: values out of range become the nearest number that is not nodata.
+    float32 is stored bit for bit, so its nodata must be NaN or a value that the model never gives.
 
     Args:
         values: (bands, rows, cols) in the raster's unit.
@@ -87,7 +101,8 @@ def encode(values: FloatArray, spec: RasterSpec, missing: BoolArray) -> StoredAr
         missing: (rows, cols), True where there is no answer.
     """
     if spec.dtype == "float32":
-        return np.where(missing, np.float32(spec.nodata), values)
+        gaps = missing if math.isnan(spec.nodata) else missing | np.isnan(values)
+        return np.where(gaps, np.float32(spec.nodata), values)
     # In double precision, so that a tie is where the decimal scale says it is.
     stored = np.rint((values.astype(np.float64) - spec.offset) / spec.scale)
     stored = np.clip(stored, *_legal_range(spec.dtype, spec.nodata))
@@ -152,5 +167,4 @@ def _of_output(manifest: BundleManifest, output: ModelOutput) -> RasterSpec:
 
 def _described(manifest: BundleManifest, text: str) -> str:
     """The text and the model; a file that travels alone still says what stands behind it."""
-    claim = "" if manifest.kind == "trained" else f" ({manifest.kind}: {NO_CLAIM})"
-    return f"{text.rstrip('.')}. Model: {manifest.title}{claim}."
+    return f"{text.rstrip('.')}. Model: {credit(manifest)}."

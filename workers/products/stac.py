@@ -23,7 +23,7 @@ from workers.lonlat import ANTIMERIDIAN_DEG, TURN_DEG, joined
 from workers.products.files import write_file
 from workers.products.product import Product
 from workers.products.rasters import transform_of
-from workers.products.spec import LANDCOVER, NO_CLAIM, QUALITY, SENSORS, VARIANCE, RasterSpec
+from workers.products.spec import LANDCOVER, QUALITY, SENSORS, VARIANCE, RasterSpec, credit
 from workers.products.styles import VARIANCE_COLORS
 
 COLLECTION_NAME: Final = "collection.json"
@@ -80,7 +80,7 @@ def _properties(product: Product) -> dict[str, Any]:
     manifest = product.manifest
     return {
         "title": f"Land cover, {product.start:%Y-%m-%d} to {product.last_instant:%Y-%m-%d}",
-        "description": product.attribution + (f". {product.claim}" if product.claim else ""),
+        "description": f"{product.attribution}. Model: {credit(manifest)}.",
         "created": datetime_to_str(product.finished),
         "gsd": product.grid.resolution_m,
         "instruments": [_INSTRUMENTS[modality] for modality in _modalities(product)],
@@ -100,13 +100,11 @@ def _modalities(product: Product) -> list[Modality]:
 
 
 def _lineage(product: Product) -> str:
-    names = {Modality.S2: "Sentinel-2", Modality.S1: "Sentinel-1"}
     counts = [
-        f"{sum(scene.modality is modality for scene in product.scenes)} {names[modality]}"
+        f"{sum(scene.modality is modality for scene in product.scenes)} {modality.label}"
         for modality in _modalities(product)
     ]
-    claim = "" if product.manifest.kind == "trained" else f", which {NO_CLAIM}"
-    return f"Composite of {' and '.join(counts)} scenes, mapped by {product.manifest.title}{claim}."
+    return f"Composite of {' and '.join(counts)} scenes, mapped by {credit(product.manifest)}."
 
 
 def _bbox(product: Product) -> list[float]:
@@ -223,7 +221,7 @@ def _collection(product: Product, item: pystac.Item) -> pystac.Collection:
             pystac.SpatialExtent([_bbox(product)]), pystac.TemporalExtent([[product.start, product.last_instant]])
         ),
         license="other",
-        keywords=["land cover", "uncertainty", *(f"sentinel-{modality.value[1]}" for modality in _modalities(product))],
+        keywords=["land cover", "uncertainty", *(modality.label.lower() for modality in _modalities(product))],
         providers=[
             pystac.Provider("landsigma", roles=[pystac.ProviderRole.PROCESSOR]),
             pystac.Provider(

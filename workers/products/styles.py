@@ -17,11 +17,13 @@ from rasterio.crs import CRS
 from contract.grid import Grid
 from workers.products.files import write_file
 from workers.products.product import Product
-from workers.products.spec import LANDCOVER, QUALITY, SENSORS, VARIANCE
+from workers.products.spec import LANDCOVER, QUALITY, SENSORS, VARIANCE, RasterSpec
 
 PROJECT_NAME: Final = "map.qgs"
 VARIANCE_COLORS: Final = "magma_r"
 """Matplotlib's name of a perceptually uniform ramp; light is certain."""
+_PLAIN_COLORS: Final = "viridis"
+"""Perceptually uniform too, and not to be taken for a variance."""
 VEIL: Final = "variance-veil"
 _QGIS_VERSION: Final = "3.22.0"
 _STOPS: Final = 16
@@ -81,8 +83,9 @@ def _layers(product: Product) -> tuple[Layer, ...]:
     sensors = [Stop(value=entry.value, label=entry.name, color=entry.color) for entry in SENSORS]
     landcover = Layer(name=LANDCOVER, raster=LANDCOVER, title="Land cover", shown=True, renderer=_paletted(1, classes))
     quality = Layer(name=QUALITY, raster=QUALITY, title="Sensors observed", shown=False, renderer=_paletted(3, sensors))
+    others = tuple(_plain(spec) for spec in product.specs if spec.name not in {LANDCOVER, VARIANCE, QUALITY})
     if product.spec(VARIANCE) is None:
-        return landcover, quality
+        return landcover, quality, *others
     highest = product.highest_variance
     veil = Layer(
         name=VEIL,
@@ -93,16 +96,28 @@ def _layers(product: Product) -> tuple[Layer, ...]:
             [_stop(0.0, "#ffffff", alpha=0), _stop(highest, "#ffffff", alpha=_VEIL_ALPHA)],
         ),
     )
-    colors = mpl.colormaps[VARIANCE_COLORS]
-    parts = [index / (_STOPS - 1) for index in range(_STOPS)]
     variance = Layer(
         name=VARIANCE,
         raster=VARIANCE,
         title="Total variance",
         shown=False,
-        renderer=_ramp([_stop(part * highest, to_hex(colors(part))) for part in parts]),
+        renderer=_ramp(_stops(VARIANCE_COLORS, 0.0, highest)),
     )
-    return veil, landcover, variance, quality
+    return veil, landcover, variance, quality, *others
+
+
+def _plain(spec: RasterSpec) -> Layer:
+    """The first band of a raster that has no look of its own."""
+    title = f"{spec.name.replace('_', ' ').capitalize()}: {spec.bands[0]}"
+    renderer = _ramp(_stops(_PLAIN_COLORS, *spec.shown_range))
+    return Layer(name=spec.name, raster=spec.name, title=title, shown=False, renderer=renderer)
+
+
+def _stops(colormap: str, lowest: float, highest: float) -> list[Stop]:
+    """Evenly spaced stops of one of Matplotlib's ramps."""
+    colors = mpl.colormaps[colormap]
+    parts = [index / (_STOPS - 1) for index in range(_STOPS)]
+    return [_stop(lowest + part * (highest - lowest), to_hex(colors(part))) for part in parts]
 
 
 def _stop(value: float, color: str, *, alpha: int = 255) -> Stop:

@@ -52,20 +52,28 @@ def passes(scenes: Iterable[Scene]) -> tuple[tuple[Scene, ...], ...]:
     return tuple(tuple(sorted(group, key=_baseline, reverse=True)) for group in groups)
 
 
+def is_native(scene: Scene, crs: str) -> bool:
+    """The scene's tile is known to be stored in that CRS, an authority code: its UTM zone, north or south."""
+    if scene.mgrs_tile is None:
+        return False
+    zone, band = int(scene.mgrs_tile[:2]), scene.mgrs_tile[2]
+    return crs == f"EPSG:{(32600 if band >= 'N' else 32700) + zone}"
+
+
 def without_duplicates(
-    candidates: Iterable[Candidate], *, utm_zone: int
+    candidates: Iterable[Candidate], *, crs: str
 ) -> tuple[tuple[Scene, ...], tuple[SkippedScene, ...]]:
     """The scenes to use, in order of time, and those that hold no observation of their own.
 
     Of versions of one tile in one pass, the newest stays. Of neighbours in one pass, those that see most of the area
-    stay until the rest can add nothing; among equals, tiles of the area's own UTM zone, which need no warping.
+    stay until the rest can add nothing; among equals, tiles in the CRS of the job's grid, which need no warping.
     """
     by_id = {(candidate.scene.collection, candidate.scene.id): candidate for candidate in candidates}
     skipped: list[SkippedScene] = []
     kept: list[Scene] = []
     for group in passes(candidate.scene for candidate in by_id.values()):
         newest = list(_newest_versions([by_id[scene.collection, scene.id] for scene in group], skipped))
-        kept += _needed(newest, utm_zone, skipped)
+        kept += _needed(newest, crs, skipped)
     return tuple(sorted(kept, key=lambda scene: (scene.acquired, scene.id))), tuple(skipped)
 
 
@@ -80,12 +88,11 @@ def _newest_versions(candidates: list[Candidate], skipped: list[SkippedScene]) -
             skipped.append(SkippedScene(id=candidate.scene.id, reason=f"{newer.scene.id} is a newer version of it"))
 
 
-def _needed(candidates: list[Candidate], utm_zone: int, skipped: list[SkippedScene]) -> Iterator[Scene]:
+def _needed(candidates: list[Candidate], crs: str, skipped: list[SkippedScene]) -> Iterator[Scene]:
     """Without the scenes whose part of the area the others cover."""
 
     def rank(candidate: Candidate) -> tuple[float, bool, str]:
-        foreign = (candidate.scene.mgrs_tile or "")[:2] != f"{utm_zone:02d}"
-        return -round(candidate.part.area, 9), foreign, candidate.scene.id
+        return -round(candidate.part.area, 9), not is_native(candidate.scene, crs), candidate.scene.id
 
     kept: list[Candidate] = []
     for candidate in sorted(candidates, key=rank):

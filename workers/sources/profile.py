@@ -1,6 +1,7 @@
 """How the items of a source are to be read: where they are, and which asset is which band."""
 
 import tomllib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal, Self
@@ -14,7 +15,7 @@ from workers.sources.hrefs import is_url
 
 BUILT_IN: Final = ("planetary-computer", "earth-search")
 """Names of the profiles that lie beside this module."""
-NAMES: Final = {Modality.S2: "Sentinel-2", Modality.S1: "Sentinel-1"}
+NAMES: Final = {modality: modality.label for modality in Modality}
 
 
 class SensorProfile(Record):
@@ -52,17 +53,21 @@ class Profile(Record):
                 raise ValueError(f"{', '.join(sorted(strange))}: no band of {NAMES[modality]}; known: {sorted(known)}")
         return self
 
-    def sensor(self, modality: Modality, source: str) -> SensorProfile:
-        """How to read one sensor.
+    def sensor(self, modality: Modality, bands: Sequence[str], source: str) -> SensorProfile:
+        """How to read these bands of one sensor.
 
         Raises:
-            SourceUnusable: The source does not have it.
+            SourceUnusable: The source does not have it, or not all of the bands.
         """
         sensor = self.s2 if modality is Modality.S2 else self.s1
         if sensor is None:
             why = self.absent.get(modality, f"its profile has no {NAMES[modality]}")
             other = Modality.S1 if modality is Modality.S2 else Modality.S2
             raise SourceUnusable(source, f"{why}. Give --modality {other.value}, or another --source")
+        absent = [band for band in bands if band not in sensor.assets]
+        if absent:
+            needed = f"its profile names no asset for {', '.join(absent)}, which the bundle needs"
+            raise SourceUnusable(source, f"{needed}. Add it to a profile, or give another --source or --bundle")
         return sensor
 
 

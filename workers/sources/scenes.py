@@ -10,7 +10,8 @@ from shapely.geometry import shape
 
 from contract.bands import SCL, Modality, Unit
 from contract.errors import AoiInvalid
-from contract.scene import Area, Scene, SceneAsset
+from contract.scene import Scene, SceneAsset
+from workers.aoi import area_of
 from workers.lonlat import cut, polygons_in, unwrapped
 from workers.sources.catalogue import FoundItem
 from workers.sources.hrefs import absolute
@@ -75,9 +76,7 @@ class Reading:
     def _assets(self, item: Item, base: str) -> Iterator[SceneAsset]:
         unit = self.sensor.unit if isinstance(self.sensor, RadarProfile) else Unit.REFLECTANCE
         for band in self.bands:
-            key = self.sensor.assets.get(band)
-            if key is None:
-                raise Unfit(f"the source's profile names no asset for band {band}")
+            key = self.sensor.assets[band]
             if key not in item.assets:
                 raise Unfit(f"it has no asset {key!r} for band {band}")
             yield _scene_asset(item, item.assets[key], band, unit, base)
@@ -101,17 +100,6 @@ def footprint(item: Item) -> MultiPolygon:
     if whole.is_empty:
         raise Unfit("its geometry encloses nothing")
     return whole
-
-
-def area_of(geometry: MultiPolygon) -> Area:
-    """The geometry as a record."""
-    polygons = shapely.orient_polygons(geometry).geoms
-    return Area(
-        coordinates=tuple(
-            tuple(tuple((x, y) for x, y in ring.coords) for ring in (part.exterior, *part.interiors))
-            for part in polygons
-        )
-    )
 
 
 def _geometry(item: Item) -> dict[str, Any]:

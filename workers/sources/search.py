@@ -11,6 +11,7 @@ from contract.errors import NoScenes
 from contract.request import MapRequest
 from contract.scene import Scene, SkippedScene
 from workers.aoi import geometry_of
+from workers.grid import crs_for
 from workers.sources.catalogue import Catalogue, FoundItem, Query
 from workers.sources.duplicates import Candidate, without_duplicates
 from workers.sources.items import Item, platform_name
@@ -45,7 +46,7 @@ def find_scenes(request: MapRequest, *, bands: Mapping[Modality, tuple[str, ...]
     readings = [
         Reading(
             modality=modality,
-            sensor=profile.sensor(modality, request.source),
+            sensor=profile.sensor(modality, bands[modality], request.source),
             bands=bands[modality],
             signing=profile.signing,
         )
@@ -57,7 +58,7 @@ def find_scenes(request: MapRequest, *, bands: Mapping[Modality, tuple[str, ...]
     items = catalogue.items([_query(request, area, reading) for reading in readings])
     unfit: list[SkippedScene] = []
     candidates = list(_candidates(items, readings, request, area, unfit))
-    scenes, duplicates = without_duplicates(candidates, utm_zone=_utm_zone(area))
+    scenes, duplicates = without_duplicates(candidates, crs=crs_for(area, request.options.crs))
     skipped = (*sorted(unfit, key=lambda scene: scene.id), *duplicates)
     if not scenes:
         raise NoScenes(request.source, _searched(request, readings, skipped))
@@ -123,10 +124,6 @@ def _wanted(item: Item, modality: Modality, request: MapRequest) -> bool:
     if cloud is None:
         raise Unfit("its cloud cover is unknown, and the request limits it")
     return cloud <= options.max_cloud_cover_percent
-
-
-def _utm_zone(area: MultiPolygon) -> int:
-    return int((area.representative_point().x + 180) // 6) % 60 + 1
 
 
 def _notices(scenes: tuple[Scene, ...], readings: list[Reading]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from urllib.parse import urlsplit
 
 import requests
-from pydantic import AwareDatetime, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 
 from contract.errors import SourceUnreachable, SourceUnusable
 from contract.record import Record
@@ -26,7 +26,9 @@ Signing = Literal["planetary-computer"] | None
 
 
 class _Answer(Record):
-    """What the token endpoint answers."""
+    """What the token endpoint answers; what else it tells is not our business."""
+
+    model_config = ConfigDict(extra="ignore")
 
     expiry: AwareDatetime = Field(validation_alias="msft:expiry")
     token: str
@@ -54,6 +56,7 @@ class Signer:
         self._young_s = young_s
         self._session = session()
         self._tokens: dict[str, _Token] = {}
+        self._failure: tuple[float, SourceUnreachable] | None = None
         self._lock = threading.Lock()
 
     def readable(self, href: str, signing: Signing) -> str:
@@ -69,6 +72,7 @@ class Signer:
         with self._lock:  # whoever comes while a token is on its way waits for that one
             token = self._tokens.get(container)
             if token is None or not token.is_fresh():
+                self._check_failure()
                 token = self._tokens[container] = self._fetch(container)
         return f"{href}?{token.query}"
 
@@ -80,12 +84,19 @@ class Signer:
             if token is not None and container is not None and not token.is_young(self._young_s):
                 del self._tokens[container]
 
+    def _check_failure(self) -> None:
+        """Let those who waited for a request that failed fail with it, not each with half a minute of its own."""
+        if self._failure is not None and time.monotonic() - self._failure[0] < self._young_s:
+            raise self._failure[1]
+
     def _fetch(self, container: str) -> _Token:
         url = f"{self._endpoint}/{container}"
         try:
             response = self._session.get(url, timeout=TIMEOUT_S)
         except requests.RequestException as error:
-            raise SourceUnreachable("planetary-computer", url, str(error)) from error
+            failure = SourceUnreachable("planetary-computer", url, str(error))
+            self._failure = time.monotonic(), failure
+            raise failure from error
         if not response.ok:
             raise SourceUnusable("planetary-computer", f"no token for {container}: HTTP status {response.status_code}")
         try:

@@ -1,7 +1,6 @@
 """Tables, styles and the preview, read by GDAL and QGIS themselves."""
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,14 +13,13 @@ from shapely import MultiPolygon, box
 
 from contract.errors import OutputNotWritable
 from contract.grid import Grid
+from tests.qgis import answer_of
 from tests.workers.products.conftest import GRID, LEGEND, MANIFEST, Published, publish
 from workers.products.preview import write_preview
 from workers.products.product import Product
 from workers.products.rat import write_rat
 from workers.products.styles import write_styles
 
-SYSTEM_PYTHON = "/usr/bin/python3"
-"""QGIS comes with the bindings of the system's interpreter alone."""
 ASK_QGIS = """
 import json, os, sys
 from qgis.core import QgsApplication, QgsProject, QgsRaster, QgsRasterLayer, QgsPointXY
@@ -63,18 +61,7 @@ os._exit(0)  # taking QGIS down in order crashes it now and then
 @pytest.fixture(scope="module")
 def qgis(published: Published, tmp_path_factory: pytest.TempPathFactory) -> dict:
     """What QGIS sees in a copy of the published folder: relative paths must hold anywhere."""
-    environment = {"QT_QPA_PLATFORM": "offscreen", "HOME": os.environ["HOME"], "PATH": "/usr/bin:/bin"}
-
-    def asked(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [SYSTEM_PYTHON, "-c", script, *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-
-    if not Path(SYSTEM_PYTHON).exists() or asked("import qgis.core").returncode:
-        pytest.skip("QGIS is not installed for the system's Python")
-    copy = shutil.copytree(published.folder, tmp_path_factory.mktemp("moved") / "elsewhere")
-    ran = asked(ASK_QGIS, str(copy))
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    return answer_of(ASK_QGIS, shutil.copytree(published.folder, tmp_path_factory.mktemp("moved") / "elsewhere"))
 
 
 def test_qgis_loads_every_style(qgis: dict) -> None:

@@ -71,6 +71,10 @@ def test_nan_becomes_nodata() -> None:
     assert stored(float("nan"), spec("uint16", 65535, scale=1e-4)) == 65535
 
 
+def test_nan_becomes_a_float32_nodata_that_is_a_number() -> None:
+    assert stored(float("nan"), spec("float32", -9999)) == -9999
+
+
 def test_float32_is_stored_bit_for_bit() -> None:
     bits = np.array([0x80000000, 0x00000001, 0x7F7FFFFF, 0x7FC00001, 0xFF800000, 0x3DCCCCCD], np.uint32)
     values = bits.view(np.float32).reshape(1, 2, 3)

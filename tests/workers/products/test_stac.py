@@ -114,7 +114,8 @@ def test_every_scene_is_a_source(item: pystac.Item) -> None:
 def test_the_model_and_its_lack_of_a_claim_are_named(item: pystac.Item) -> None:
     assert item.properties["landsigma:model"] == "sigma-test"
     assert item.properties["processing:lineage"] == (
-        "Composite of 1 Sentinel-2 and 1 Sentinel-1 scenes, mapped by sigma-test 0.3, which makes no claim of accuracy."
+        "Composite of 1 Sentinel-2 and 1 Sentinel-1 scenes, "
+        "mapped by sigma-test 0.3 (rules: makes no claim of accuracy)."
     )
 
 

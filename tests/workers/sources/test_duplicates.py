@@ -75,6 +75,13 @@ def test_among_tiles_that_see_all_of_the_area_its_own_utm_zone_is_preferred(tmp_
     assert found(tmp_path, *tiles)[0] == {"32UPB"}
 
 
+def test_the_preferred_zone_is_that_of_the_jobs_grid(tmp_path: Path) -> None:
+    tiles = [s2_item(name, footprint=WIDE, s2__mgrs_tile=name) for name in ("31UGS", "32UPB", "33UUR")]
+    asked = request(write_items(tmp_path, *tiles))
+    asked = asked.model_copy(update={"options": asked.options.model_copy(update={"crs": "EPSG:32633"})})
+    assert [scene.id for scene in find_scenes(asked, bands=BANDS).scenes] == ["33UUR"]
+
+
 def test_neighbours_that_each_see_something_of_their_own_are_both_used(tmp_path: Path) -> None:
     west, east = box(9, 49, 10.6, 52), box(10.5, 49, 12, 52)
     tiles = [s2_item("w", footprint=west, s2__mgrs_tile="32UPB"), s2_item("e", footprint=east, s2__mgrs_tile="32UQB")]

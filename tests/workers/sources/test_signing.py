@@ -35,7 +35,7 @@ class Tokens:
             return Response("no", self.statuses.pop(0))
         time.sleep(0.05)  # long enough for every thread to come by
         expiry = (datetime.now(UTC) + self.lifetime).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return JSONResponse({"msft:expiry": expiry, "token": f"sig={len(self.asked)}%3D"})
+        return JSONResponse({"msft:expiry": expiry, "href": "not asked for", "token": f"sig={len(self.asked)}%3D"})
 
 
 @pytest.fixture
@@ -120,6 +120,15 @@ def test_an_endpoint_that_stays_broken_is_unreachable(tokens: Tokens, endpoint: 
     tokens.statuses = [503] * 10
     with pytest.raises(SourceUnreachable, match="sentinel2l2a01/sentinel2-l2"):
         Signer(endpoint=endpoint).readable(HREF, "planetary-computer")
+
+
+def test_threads_that_wait_for_a_broken_endpoint_fail_with_its_first_answer(tokens: Tokens, endpoint: str) -> None:
+    tokens.statuses = [503] * 100
+    signer = Signer(endpoint=endpoint)
+    with ThreadPoolExecutor(8) as pool:
+        reads = [pool.submit(signer.readable, HREF, "planetary-computer") for _ in range(8)]
+    assert all(isinstance(read.exception(), SourceUnreachable) for read in reads)
+    assert len(tokens.asked) == 6  # one request and its five retries
 
 
 def test_a_refused_container_is_said_once(tokens: Tokens, endpoint: str) -> None:
