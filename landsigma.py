@@ -166,10 +166,10 @@ def demo(
         bundle="spectral-rules",
     )
     out = folder / "map"
-    report = JobFolder(out).report
-    if report is not None and report.request.source == request.source:
+    finished = JobFolder(out).report
+    if finished is not None and finished.request.source == request.source:
         shutil.rmtree(out)  # the map of an earlier demo
-    _run(request, out, threads=0, resume=False, as_json=False)
+    _run(request, out, threads=0, resume=JobFolder(out).is_used, as_json=False)
     stdout.print(f"look at {out / 'preview.png'}, or open {out / 'map.qgs'} in QGIS", soft_wrap=True)
 
 

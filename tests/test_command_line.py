@@ -246,8 +246,26 @@ def test_a_demo_removes_nothing_that_it_did_not_make(tmp_path: Path, landsigma: 
     kept = tmp_path / "map" / "thesis.txt"
     kept.parent.mkdir()
     kept.write_text("mine")
-    assert landsigma("demo", tmp_path).status == 0
+    ended = landsigma("demo", tmp_path)
+    assert ended.status == 1
+    assert "choose an empty folder" in ended.err
     assert kept.read_text() == "mine"
+
+
+def test_a_bbox_west_of_greenwich_is_no_option(tmp_path: Path, landsigma: Landsigma) -> None:
+    ended = landsigma(
+        "map",
+        "-63.5,-10.2,-63.4,-10.1",
+        "--bundle",
+        "ghost",
+        "--from",
+        "2024-06-01",
+        "--to",
+        "2024-07-01",
+        "--out",
+        tmp_path / "out",
+    )
+    assert ended.err.startswith("Error: no bundle 'ghost'")
 
 
 # --- bundles, help --------------------------------------------------------------------------------------------------

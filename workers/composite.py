@@ -115,10 +115,8 @@ def build_composite(  # noqa: PLR0913  one call site, which has them all at hand
             layer = layers[modality] = ModalityComposite.empty(len(names), window.shape)
             here = [one for one in sighted if one.scene.modality is modality and one.meets(window)]
             for part in cut_parts(window, scenes=len(here), bands=len(names), stack_bytes=stack_bytes):
-                stack, place = (
-                    stacks.read([one for one in here if one.meets(part)], names, part),
-                    part.slices_in(window),
-                )
+                stack = stacks.read([one for one in here if one.meets(part)], names, part)
+                place = part.slices_in(window)
                 layer.lost[place] = journal.note(stack)
                 _fill(layer, place, by_pass(stack), _rule(modality, options))
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import BundleInvalid, BundleNotFound, JobEnded
+from contract.errors import BundleInvalid, BundleNotFound, JobEnded, JobFolderInUse
 from contract.ledger import Ledger
 from contract.request import JobState, MapOptions, MapRequest
 from tests.e2e.conftest import map_into, request_for
@@ -116,3 +116,12 @@ def test_planning_blocks_and_finishing_twice_changes_nothing(request_: MapReques
         reports = ledger.block_reports(job_id)
         assert [report.attempt for report in reports] == [1] * len(every)
         assert finish_job(worker, job_id) == finish_job(worker, job_id)
+
+
+def test_a_folder_with_files_of_ones_own_is_left_alone(request_: MapRequest, tmp_path: Path) -> None:
+    mine = tmp_path / "out" / "landcover.tif"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(JobFolderInUse, match="choose an empty folder"):
+        map_into(request_, mine.parent)
+    assert mine.read_text() == "mine"

@@ -86,7 +86,11 @@ def raster_specs(manifest: BundleManifest, outputs: tuple[str, ...]) -> tuple[Ra
 
 def credit(manifest: BundleManifest) -> str:
     """The model as products name it, with a word of warning where it was not trained."""
-    return manifest.title if manifest.kind == "trained" else f"{manifest.title} ({manifest.kind}: makes no claim of accuracy)"
+    return (
+        manifest.title
+        if manifest.kind == "trained"
+        else f"{manifest.title} ({manifest.kind}: makes no claim of accuracy)"
+    )
 
 
 def encode(values: FloatArray, spec: RasterSpec, missing: BoolArray) -> StoredArray:

@@ -70,9 +70,11 @@ class Published:
     """Stored numbers of the whole grid, (bands, rows, cols)."""
 
 
-def publish(work: Path, grid: Grid, area: MultiPolygon, manifest: BundleManifest = MANIFEST) -> Published:
+def publish(
+    work: Path, grid: Grid, area: MultiPolygon, manifest: BundleManifest = MANIFEST, outputs: tuple[str, ...] = ()
+) -> Published:
     """Make up a map of a grid and publish it."""
-    specs = raster_specs(manifest, ())
+    specs = raster_specs(manifest, outputs)
     arrays = made_up(grid, specs)
     blocks = write_blocks(work / "blocks", grid, specs, arrays)
     values, counts = np.unique(arrays["landcover"], return_counts=True)
@@ -108,9 +110,16 @@ def made_up(grid: Grid, specs: tuple[RasterSpec, ...]) -> dict[str, StoredArray]
     landcover = np.array([entry.value for entry in LEGEND.classes], np.uint8)[fields.argmax(axis=0)]
     total = 8000 * np.exp(-3 * (ranked[-1] - ranked[-2]))
     variance = np.stack([total, 0.75 * total, 0.25 * total]).round().astype(np.uint16)
+    odds = np.exp(2 * fields / fields.std())
+    probabilities = (250 * odds / odds.sum(axis=0)).round().astype(np.uint8)
     sensors = rng.integers(0, 4, grid.shape)
     quality = np.stack([5 * (sensors & 1), 3 * (sensors >> 1), sensors]).astype(np.uint8)
-    arrays: dict[str, StoredArray] = {"landcover": landcover[None], "variance": variance, "quality": quality}
+    arrays: dict[str, StoredArray] = {
+        "landcover": landcover[None],
+        "probabilities": probabilities,
+        "variance": variance,
+        "quality": quality,
+    }
     for spec in specs:
         arrays[spec.name][:, missing] = spec.nodata
     return arrays
@@ -159,6 +168,6 @@ def scene(name: str, modality: Modality) -> Scene:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    """A map of 700 x 1100 px of a rules bundle."""
+    """A map of 700 x 1100 px of a rules bundle, with the probabilities."""
     area = MultiPolygon([box(15.0, 45.08, 15.14, 45.15)])
-    return publish(tmp_path_factory.mktemp("job"), GRID, area)
+    return publish(tmp_path_factory.mktemp("job"), GRID, area, outputs=("probabilities",))

@@ -21,7 +21,7 @@ from workers.products.rat import write_rat
 from workers.products.styles import write_styles
 
 ASK_QGIS = """
-import json, os, sys
+import glob, json, os, sys
 from qgis.core import QgsApplication, QgsProject, QgsRaster, QgsRasterLayer, QgsPointXY
 
 application = QgsApplication([], False)
@@ -38,9 +38,10 @@ def drawn(layer):
     return {"type": renderer.type(), "band": renderer.band(), "stops": stops}
 
 answer = {"styles": {}, "project": []}
-for style, raster in [("landcover",) * 2, ("variance",) * 2, ("variance-veil", "variance"), ("quality",) * 2]:
-    layer = QgsRasterLayer(f"{folder}/{raster}.tif", style)
-    message, loaded = layer.loadNamedStyle(f"{folder}/{style}.qml")
+for path in glob.glob(f"{folder}/*.qml"):
+    style = os.path.basename(path)[:-len(".qml")]
+    layer = QgsRasterLayer(f"{folder}/{style.split('-')[0]}.tif", style)
+    message, loaded = layer.loadNamedStyle(path)
     answer["styles"][style] = {"loaded": loaded and layer.isValid(), **drawn(layer)}
 project = QgsProject.instance()
 answer["read"] = project.read(f"{folder}/map.qgs")
@@ -70,7 +71,19 @@ def test_qgis_loads_every_style(qgis: dict) -> None:
         "variance": (True, "singlebandpseudocolor", 1),
         "variance-veil": (True, "singlebandpseudocolor", 1),
         "quality": (True, "paletted", 3),
+        "probabilities": (True, "singlebandpseudocolor", 1),
     }
+
+
+def test_every_raster_has_a_style_beside_it(published: Published) -> None:
+    assert {path.stem for path in published.folder.glob("*.tif")} <= {
+        path.stem for path in published.folder.glob("*.qml")
+    }
+
+
+def test_qgis_draws_probabilities_from_zero_to_one(qgis: dict) -> None:
+    stops = qgis["styles"]["probabilities"]["stops"]
+    assert (stops[0][0], stops[-1][0]) == (0, 1)
 
 
 def test_qgis_shows_class_names_and_colours(qgis: dict) -> None:
@@ -100,6 +113,7 @@ def test_the_project_shows_the_land_cover_under_its_veil(qgis: dict) -> None:
         ("landsigma-landcover", True, True, "EPSG:32633", "paletted"),
         ("landsigma-variance", False, True, "EPSG:32633", "singlebandpseudocolor"),
         ("landsigma-quality", False, True, "EPSG:32633", "paletted"),
+        ("landsigma-probabilities", False, True, "EPSG:32633", "singlebandpseudocolor"),
     ]
 
 

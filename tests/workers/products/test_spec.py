@@ -87,6 +87,19 @@ def test_missing_float32_becomes_nodata() -> None:
     np.testing.assert_array_equal(kept, [[[-9999, 1]], [[-9999, 1]]])
 
 
+@pytest.mark.parametrize(
+    ("raster", "shown"),
+    [
+        (spec("uint8", 255, scale=0.5, offset=-20), (-20, 107)),
+        (spec("uint16", 0, scale=-0.001), (-65.535, -0.001)),
+        (spec("float32", -9999), (0, 1)),
+        (raster_specs(MANIFEST, ("probabilities",))[2], (0, 1)),
+    ],
+)
+def test_a_raster_is_drawn_over_what_it_can_hold(raster: RasterSpec, shown: tuple[float, float]) -> None:
+    assert raster.shown_range == pytest.approx(shown)
+
+
 def test_a_job_writes_landcover_quality_and_what_the_bundle_always_gives() -> None:
     assert [raster.name for raster in raster_specs(MANIFEST, ())] == ["landcover", "quality", "variance"]
 
