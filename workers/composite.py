@@ -131,7 +131,7 @@ def build_composite(  # noqa: PLR0913  one call site, which has them all at hand
     )
 
 
-def strip_bytes_per_px(scenes: int, bands: int) -> int:
+def stack_bytes_per_px(scenes: int, bands: int) -> int:
     """Memory that a pixel takes while its observations are read and in the stack."""
     return scenes * (4 * bands + 1) + min(READ_THREADS, scenes * (bands + 1)) * _READ_BYTES_PER_PX
 
@@ -140,7 +140,7 @@ def cut_parts(window: Window, *, scenes: int, bands: int, stack_bytes: int) -> I
     """Even parts of the window that fit into memory, row-major; none if there is nothing to read."""
     if not scenes:
         return
-    fitting_px = max(1, stack_bytes // strip_bytes_per_px(scenes, bands))
+    fitting_px = max(1, stack_bytes // stack_bytes_per_px(scenes, bands))
     down, across = min(_cuts(window, fitting_px), key=lambda cuts: _fetched_px(window, *cuts))
     for top, bottom in pairwise(window.row + window.height * cut // down for cut in range(down + 1)):
         for left, right in pairwise(window.col + window.width * cut // across for cut in range(across + 1)):

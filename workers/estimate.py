@@ -19,7 +19,7 @@ from contract.grid import Grid, Window
 from contract.record import Record
 from contract.request import MapOptions, MapRequest, Plan
 from workers.aoi import geometry_of
-from workers.composite import STACK_BYTES, build_composite, strip_bytes_per_px
+from workers.composite import STACK_BYTES, build_composite, stack_bytes_per_px
 from workers.grid import cut_chips, hull, project_area
 from workers.model import Model
 from workers.plan import bands_to_read, draft
@@ -216,8 +216,8 @@ def _job_bytes(
     """Memory of the two largest blocks, one being read and one in the model."""
     largest_px = sorted(read.size_px for read in reads)[-2:]
     block_bytes_per_px = product_bytes_per_px + sum(4 * len(sensor.bands) + 2 for sensor in sensors)
-    strip_bytes = largest_px[-1] * max(strip_bytes_per_px(len(one.sighted), len(one.bands)) for one in sensors)
-    used = sum(largest_px) * block_bytes_per_px + min(strip_bytes, STACK_BYTES) + min(read_bytes, GDAL_CACHE_BYTES)
+    stack_bytes = largest_px[-1] * max(stack_bytes_per_px(len(one.sighted), len(one.bands)) for one in sensors)
+    used = sum(largest_px) * block_bytes_per_px + min(stack_bytes, STACK_BYTES) + min(read_bytes, GDAL_CACHE_BYTES)
     return round(SCATTER * used)
 
 

@@ -131,9 +131,12 @@ def _result(  # noqa: PLR0913, PLR0917  what a report is made of
 
 def _class_area(entry: LandCoverClass, product: Product) -> ClassArea:
     pixels = product.class_px[entry.value]
-    area_km2 = pixels * product.grid.resolution_m**2 / 1e6
     return ClassArea(
-        value=entry.value, name=entry.name, pixels=pixels, area_km2=area_km2, share=product.share(entry.value)
+        value=entry.value,
+        name=entry.name,
+        pixels=pixels,
+        area_km2=product.grid.area_km2(pixels),
+        share=product.share(entry.value),
     )
 
 

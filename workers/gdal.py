@@ -43,7 +43,7 @@ def gdal_environment(*, stall_s: float = STALL_S, fresh: bool = False) -> raster
         # Retries are counted and spaced by the reader, which also signs again; GDAL's own would multiply with them.
         GDAL_HTTP_MAX_RETRY=0,
         # --- what is remembered ---
-        # Headers, and tiles at the edge of two strips, stay for the next read; the default of 16 MiB is soon full.
+        # Headers, and tiles at the edge of two parts, stay for the next read; the default of 16 MiB is soon full.
         CPL_VSIL_CURL_CACHE_SIZE=128 * _MEBIBYTE,
         CPL_VSIL_CURL_NON_CACHED="/vsicurl/" if fresh else "",
         # Decoded tiles are used once, since files are opened for each read; the default is 5 % of the machine.

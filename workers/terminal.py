@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 GRACE_S: Final = 3.0
 """Time for stopped work to end by itself."""
+_WAKE_S: Final = 0.2
+"""A signal may reach another thread (measured: while threads start on a busy machine); the main one then has to look."""
 
 # Names and paths are literal: "[red]" in one is no colour, ":bear:" no picture.
 stdout: Final = Console(markup=False, emoji=False, highlight=False)
@@ -81,8 +83,10 @@ def wait_for(work: Callable[[], T], stop: Event) -> T:
     """
     job = ThreadPoolExecutor(1).submit(work)
     try:
-        return job.result()
+        while not wait([job], _WAKE_S).done:
+            pass
     except KeyboardInterrupt:
         stop.set()
         wait([job], GRACE_S)
         raise
+    return job.result()

@@ -22,7 +22,7 @@ from contract.scene import Radiometry, Scene
 from tests.faults import faulty_server
 from tests.rasters import GRID, PHYSICAL, POWER, scene_of, write_raster
 from workers.arrays import BoolArray, FloatArray
-from workers.composite import MAX_COUNT, Composite, build_composite, cut_parts, strip_bytes_per_px
+from workers.composite import MAX_COUNT, Composite, build_composite, cut_parts, stack_bytes_per_px
 from workers.reading import Patience, SceneReader
 from workers.resampling import BandPixels, Resampling
 from workers.sighting import sightings
@@ -164,7 +164,7 @@ def test_the_parts_of_a_window_cover_each_pixel_once(height: int, width: int, sc
     times = np.zeros(window.shape, np.uint8)
     for part in cut_parts(window, scenes=scenes, bands=10, stack_bytes=stack_bytes):
         times[part.slices_in(window)] += 1
-        assert part.size_px <= max(1, stack_bytes / strip_bytes_per_px(scenes, 10))
+        assert part.size_px <= max(1, stack_bytes / stack_bytes_per_px(scenes, 10))
     assert (times == 1).all()
 
 

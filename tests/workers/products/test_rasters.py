@@ -117,6 +117,8 @@ def test_nothing_but_products_is_left_in_the_folder(published: Published) -> Non
         "quality.tif",
         "landcover.qml",
         "variance.qml",
+        "probabilities.tif",
+        "probabilities.qml",
         "variance-veil.qml",
         "quality.qml",
         "map.qgs",

@@ -54,7 +54,7 @@ def test_nothing_points_out_of_the_folder_but_to_sources_and_terms(published: Pu
 
 
 def test_every_asset_has_the_checksum_and_size_of_its_file(published: Published, item: pystac.Item) -> None:
-    assert len(item.assets) == 10
+    assert len(item.assets) == 12
     for asset in item.assets.values():
         content = (published.folder / Path(asset.href).name).read_bytes()
         told = FileExtension.ext(asset)
