@@ -15,7 +15,6 @@ from workers.sources.hrefs import is_url
 
 BUILT_IN: Final = ("planetary-computer", "earth-search")
 """Names of the profiles that lie beside this module."""
-NAMES: Final = {modality: modality.label for modality in Modality}
 
 
 class SensorProfile(Record):
@@ -50,7 +49,7 @@ class Profile(Record):
             sensor = getattr(self, modality.value)
             known = {name for name, band in BANDS.items() if band.modality is modality}
             if sensor and (strange := set(sensor.assets) - known - ({SCL} if modality is Modality.S2 else set())):
-                raise ValueError(f"{', '.join(sorted(strange))}: no band of {NAMES[modality]}; known: {sorted(known)}")
+                raise ValueError(f"{', '.join(sorted(strange))}: no band of {modality.label}; known: {sorted(known)}")
         return self
 
     def sensor(self, modality: Modality, bands: Sequence[str], source: str) -> SensorProfile:
@@ -61,7 +60,7 @@ class Profile(Record):
         """
         sensor = self.s2 if modality is Modality.S2 else self.s1
         if sensor is None:
-            why = self.absent.get(modality, f"its profile has no {NAMES[modality]}")
+            why = self.absent.get(modality, f"its profile has no {modality.label}")
             other = Modality.S1 if modality is Modality.S2 else Modality.S2
             raise SourceUnusable(source, f"{why}. Give --modality {other.value}, or another --source")
         absent = [band for band in bands if band not in sensor.assets]

@@ -15,7 +15,7 @@ from workers.grid import crs_for
 from workers.sources.catalogue import Catalogue, FoundItem, Query
 from workers.sources.duplicates import Candidate, without_duplicates
 from workers.sources.items import Item, platform_name
-from workers.sources.profile import NAMES, mistakes, profile_of
+from workers.sources.profile import mistakes, profile_of
 from workers.sources.radiometry import INFERRED
 from workers.sources.scenes import Reading, Unfit, footprint
 
@@ -128,7 +128,7 @@ def _wanted(item: Item, modality: Modality, request: MapRequest) -> bool:
 
 def _notices(scenes: tuple[Scene, ...], readings: list[Reading]) -> Iterator[str]:
     for reading in readings:
-        name = NAMES[reading.modality]
+        name = reading.modality.label
         of_sensor = [scene for scene in scenes if scene.modality is reading.modality]
         unmasked = [scene for scene in of_sensor if reading.modality is Modality.S2 and scene.asset(SCL) is None]
         inferred = [scene for scene in of_sensor if any(a.radiometry.reason.startswith(INFERRED) for a in scene.assets)]
@@ -146,7 +146,7 @@ def _notices(scenes: tuple[Scene, ...], readings: list[Reading]) -> Iterator[str
 def _searched(request: MapRequest, readings: list[Reading], skipped: tuple[SkippedScene, ...]) -> str:
     """The question, in words."""
     options = request.options
-    sensors = " or ".join(f"{NAMES[r.modality]} ({', '.join(r.sensor.collections)})" for r in readings)
+    sensors = " or ".join(f"{r.modality.label} ({', '.join(r.sensor.collections)})" for r in readings)
     west, south, east, north = geometry_of(request.area).bounds
     filters = (
         f"cloud cover to {options.max_cloud_cover_percent:g} %" if options.max_cloud_cover_percent is not None else "",
