@@ -67,25 +67,41 @@ def test_a_dry_run_that_hangs(demo: Path, server: FaultyFiles, tmp_path: Path, l
     assert not (tmp_path / "out").exists()
 
 
-def test_rasters_that_are_long_in_the_making(demo: Path, tmp_path: Path, landsigma: Landsigma) -> None:
-    """GDAL does not come back to Python while it writes a big raster; nor does `sleep` from the C library."""
+def finishing(statement: str, command: list[str]) -> "subprocess.Popen[str]":
+    """A job that runs a statement in place of its last step, now that all blocks are done."""
     script = f"""
-import ctypes, sys
+import ctypes, signal, sys, threading
 import workers.run
-workers.run.finish_job = lambda *_: ctypes.CDLL(None).sleep(60)
-sys.argv[1:] = {arguments(demo, demo / "catalog.json", tmp_path / "out")!r}
+def finish_job(worker, job_id):
+    {statement}
+workers.run.finish_job = finish_job
+sys.argv[1:] = {command!r}
 import landsigma
 landsigma.main()
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", script], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr
-        while "finishing" not in process.stderr.readline():
-            assert process.poll() is None
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    while "finishing" not in process.stderr.readline():
+        assert process.poll() is None
+    return process
+
+
+def test_rasters_that_are_long_in_the_making(demo: Path, tmp_path: Path, landsigma: Landsigma) -> None:
+    """GDAL does not come back to Python while it writes a big raster; nor does `sleep` of the C library."""
+    command = arguments(demo, demo / "catalog.json", tmp_path / "out")
+    with finishing("ctypes.CDLL(None).sleep(60)", command) as process:
         assert "--resume" in interrupted(process)
     assert list((tmp_path / "out" / ".landsigma" / "blocks").iterdir())
-    ended = landsigma(*arguments(demo, demo / "catalog.json", tmp_path / "out"), "--resume")
+    ended = landsigma(*command, "--resume")
     ended.communicate(timeout=PATIENCE_S)
     assert ended.returncode == 0
     assert (tmp_path / "out" / "item.json").is_file()
+
+
+def test_a_signal_that_another_thread_gets(demo: Path, tmp_path: Path) -> None:
+    """The system may give it to any thread; it does now and then on a busy machine."""
+    elsewhere = "signal.pthread_kill(threading.get_ident(), signal.SIGINT); ctypes.CDLL(None).sleep(60)"
+    with finishing(elsewhere, arguments(demo, demo / "catalog.json", tmp_path / "out")) as process:
+        _, said = process.communicate(timeout=SOON_S)
+        assert process.returncode == 130
+        assert "--resume" in said
