@@ -165,8 +165,9 @@ def _one_ahead(
 def _read(worker: Worker, job: OpenJob, claim: Claim) -> ReadBlock:
     begun = time.perf_counter()
     grid, manifest = job.plan.grid, job.model.bundle.manifest
-    window = _trimmed(claim.window, outside_area(job.area, grid, claim.window))
-    outside = outside_area(job.area, grid, window)
+    beyond = outside_area(job.area, grid, claim.window)
+    window = _trimmed(claim.window, beyond)
+    outside = beyond[window.slices_in(claim.window)]
     every = cut_chips(
         window, grid, chip_px=manifest.chip_px, halo_px=manifest.halo_px, alignment_px=manifest.alignment_px
     )
