@@ -6,12 +6,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test lint bench constraints clean
 
-$(VENV)/ready: pyproject.toml constraints.txt
+$(VENV)/maps: pyproject.toml constraints.txt  # what mapping needs: without torch, which is large
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[workers,cpu]'
+	touch $@
+
+$(VENV)/ready: $(VENV)/maps
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/ready  ## map a generated landscape; pictures and rasters in demo/map
+demo: $(VENV)/maps  ## map a generated landscape; pictures and rasters in demo/map
 	$(BIN)/landsigma demo demo
 
 test: $(VENV)/ready
@@ -30,7 +34,7 @@ constraints:  ## pin what a fresh environment resolves to
 	$(PYTHON) -m venv build/fresh
 	build/fresh/bin/pip install --quiet '.[dev]'
 	build/fresh/bin/pip freeze --exclude landsigma \
-	    | awk '{ print } sub(/^onnxruntime==/, "onnxruntime-gpu==")' > constraints.txt
+	    | awk '{ sub(/\+cpu$$/, ""); print } sub(/^onnxruntime==/, "onnxruntime-gpu==")' > constraints.txt
 	rm -rf build/fresh
 
 clean:

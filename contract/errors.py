@@ -15,6 +15,25 @@ class LandsigmaError(Exception):
         self.args = tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
 
 
+# --- the installation -----------------------------------------------------------------------------------------------
+
+
+class InstallationError(LandsigmaError):
+    """Something is not installed that a command needs."""
+
+
+@dataclass(eq=False, repr=False)
+class ExtraMissing(InstallationError):
+    """A part of landsigma was called whose packages are not installed."""
+
+    module: str
+    extra: str
+    """As pip takes it."""
+
+    def __str__(self) -> str:
+        return f"{self.module} is not installed, which this command needs; run: pip install 'landsigma[{self.extra}]'"
+
+
 # --- the area of interest -------------------------------------------------------------------------------------------
 
 
@@ -330,3 +349,122 @@ class OutputNotWritable(JobError):
             f"cannot write {self.path}: {self.reason}. Nothing half-written was published; make room, then go on with "
             "--resume"
         )
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+class TrainingError(LandsigmaError):
+    """A model cannot be trained or evaluated as asked."""
+
+
+@dataclass(eq=False, repr=False)
+class ConfigInvalid(TrainingError):
+    """A configuration file cannot be used."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"configuration {self.path}: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class ArchiveInvalid(TrainingError):
+    """A folder does not have the layout of the archive that it is said to be."""
+
+    folder: str
+    kind: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} is not laid out as {self.kind}: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class SampleUnreadable(TrainingError):
+    """A file of a sample is missing, truncated or no raster."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"cannot read {self.path}: {self.reason}. Fetch it again, or take its sample out of the archive"
+
+
+@dataclass(eq=False, repr=False)
+class SampleInvalid(TrainingError):
+    """A file can be read, but its pixels are not what the archive's layout says."""
+
+    path: str
+    found: str
+    """With values and units."""
+    needed: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: found {self.found}; need {self.needed}"
+
+
+@dataclass(eq=False, repr=False)
+class PlacesOverlap(TrainingError):
+    """Training and evaluation would see the same ground."""
+
+    first: str
+    second: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"samples {self.first} and {self.second} lie on both sides of a split: {self.reason}. "
+            "Split by place, so that figures are of unseen ground"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class LossNotFinite(TrainingError):
+    """A term of the loss became NaN or infinite; going on would only spoil the weights."""
+
+    term: str
+    value: str
+    step: int
+
+    def __str__(self) -> str:
+        return (
+            f"loss term {self.term!r} is {self.value} at step {self.step}; training stopped, and the last checkpoint is "
+            "from before. Lower the learning rate or check the input values"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class EmbeddingCollapsed(TrainingError):
+    """The embedding carries no information any more."""
+
+    measure: str
+    value: float
+    limit: float
+    step: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.measure} fell to {self.value:.4f} at step {self.step}, below {self.limit:g}: the embedding has "
+            "collapsed. Lower the weight of the KL term or lengthen its warm-up"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class TrainingStopped(Interrupted, TrainingError):
+    """Someone asked a stage of training to stop."""
+
+    def __str__(self) -> str:
+        return f"stopped; the last state on disk stays. {self.remedy}"
+
+
+@dataclass(eq=False, repr=False)
+class CheckpointInvalid(TrainingError):
+    """A checkpoint cannot be used for what was asked."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"checkpoint {self.path}: {self.reason}"
