@@ -1,0 +1,1 @@
+"""How good a mapping model is on unseen places, and whether its variance is worth reading."""

@@ -1,0 +1,126 @@
+"""Answers: what a model says of labelled pixels, beside what is true of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import entr
+
+Floats = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+class Uncertainty(StrEnum):
+    """A measure of doubt about a pixel; each rises with the doubt."""
+
+    TOTAL = "total variance"
+    ALEATORIC = "aleatoric variance"
+    EMBEDDING = "embedding variance"
+    LATENT = "latent variance"
+    ENTROPY = "entropy"
+    MARGIN = "margin"
+    """1 - (highest - second highest probability)."""
+    CONFIDENCE = "1 - highest probability"
+    SHORTNESS = "shortness of the embedding"
+    """Minus its length: what a model without variances would offer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Answers:
+    """Labelled pixels (n) that were observed in a view, from any number of samples. Arrays have one entry per pixel."""
+
+    places: tuple[str, ...]
+    """Every place that was asked about, also without any pixel here."""
+    outside_legend: int
+    """Observed pixels whose label is no class of the model. They are counted here and nowhere scored."""
+    probabilities: Floats
+    """(n, K), in legend order."""
+    label: Indices
+    """Index of the true class in the legend."""
+    total: Floats
+    """Variance of the one-hot label."""
+    aleatoric: Floats
+    embedding: Floats
+    latent_variance: Floats
+    embedding_norm: Floats
+    place: Indices
+    """Index in `places`."""
+    sample: Indices
+    """Index among the samples that were asked about."""
+    position: Indices
+    """(n, 2): row and column in the sample, px."""
+    at_boundary: Flags
+    """True where a pixel of another class is among the eight neighbours."""
+    spoiled: Flags
+    """True where the view put something in the way."""
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def predicted(self) -> Indices:
+        """Index of the most probable class."""
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
+
+    @property
+    def correct(self) -> Flags:
+        """True where the most probable class is the true one."""
+        return np.asarray(self.predicted == self.label)
+
+    def uncertainty(self, kind: Uncertainty) -> Floats:
+        """A measure of doubt (n,)."""
+        match kind:
+            case Uncertainty.TOTAL:
+                doubt = self.total
+            case Uncertainty.ALEATORIC:
+                doubt = self.aleatoric
+            case Uncertainty.EMBEDDING:
+                doubt = self.embedding
+            case Uncertainty.LATENT:
+                doubt = self.latent_variance
+            case Uncertainty.ENTROPY:
+                doubt = entr(self.probabilities).sum(axis=1)
+            case Uncertainty.MARGIN:
+                second, first = np.partition(self.probabilities, -2, axis=1)[:, -2:].T
+                doubt = 1 - (first - second)
+            case Uncertainty.CONFIDENCE:
+                doubt = 1 - self.probabilities.max(axis=1)
+            case Uncertainty.SHORTNESS:
+                doubt = -self.embedding_norm
+        return np.asarray(doubt, np.float32)
+
+    def at(self, chosen: Flags | Indices) -> "Answers":
+        """The answers of some of the pixels."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in PER_PIXEL})
+
+
+PER_PIXEL: Final = tuple(field.name for field in fields(Answers) if field.name not in {"places", "outside_legend"})
+"""Fields with one entry per pixel."""
+
+
+def join(parts: Sequence[Answers]) -> Answers:
+    """The pixels of all parts, which must be of the same places."""
+    first = parts[0]
+    if any(part.places != first.places for part in parts):
+        raise ValueError("answers of different places cannot be joined; their place indices would not agree")
+    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_PIXEL}
+    return replace(first, outside_legend=sum(part.outside_legend for part in parts), **columns)
+
+
+def in_common(answers: Sequence[Answers]) -> list[Answers]:
+    """The same pixels of the same samples in each, in the same order: those that all have."""
+    keys = [_key(entry) for entry in answers]
+    shared = keys[0]
+    for key in keys[1:]:
+        shared = np.intersect1d(shared, key, assume_unique=True)
+    return [entry.at(np.isin(key, shared)) for entry, key in zip(answers, keys, strict=True)]
+
+
+def _key(answers: Answers) -> Indices:
+    """One number per pixel, rising through the answers of an exam: rows and columns stay below a million."""
+    row, column = answers.position.T
+    return np.asarray((answers.sample * (1 << 20) + row) * (1 << 20) + column, np.int64)
