@@ -1,0 +1,94 @@
+"""The compact branch: how far it sees, and on which lattice."""
+
+import pytest
+import torch
+
+from tests.training.examples import worn
+from training.models.branch import ALIGNMENT_PX, Branch, CompactTrunk
+from training.models.config import BranchConfig, ModelConfig
+from training.models.layers import upsample
+
+BLOCKS = [(0, 0, 0), (1, 2, 1), (2, 1, 0), (0, 1, 2)]
+
+
+def trunk(blocks: tuple[int, int, int]) -> CompactTrunk:
+    torch.manual_seed(0)
+    return worn(CompactTrunk(2, BranchConfig(widths=(4, 6, 4), blocks=blocks))).eval().double()
+
+
+def open_trunk(blocks: tuple[int, int, int]) -> CompactTrunk:
+    """One in which no ReLU is ever shut: every pixel that can be seen is seen."""
+    network = CompactTrunk(2, BranchConfig(widths=(2, 2, 2), blocks=blocks)).eval().double()
+    for weights in network.parameters():
+        weights.data.abs_()
+    return network
+
+
+def seen_px(network: CompactTrunk, shape: tuple[int, int], place: int, axis: int) -> tuple[int, int]:
+    """How far before and behind a place of an axis, in the middle of the other, bands change the output."""
+    bands = torch.rand(1, 2, *shape, dtype=torch.float64, requires_grad=True)
+    upsample(network(bands), 2).select(2 + axis, place).select(-1, shape[1 - axis] // 2).sum().backward()
+    assert bands.grad is not None
+    seen = bands.grad.abs().sum(dim=(0, 1, 3 - axis)).nonzero().flatten()
+    return place - int(seen.min()), int(seen.max()) - place
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_a_pixel_sees_no_further_than_the_radius_and_the_radius_is_no_larger_than_needed(
+    blocks: tuple[int, int, int],
+) -> None:
+    network = open_trunk(blocks)
+    halo = -(-network.radius_px // ALIGNMENT_PX) * ALIGNMENT_PX
+    rows = 2 * (halo + ALIGNMENT_PX)
+    places = range(rows // 2, rows // 2 + ALIGNMENT_PX)
+    furthest = max(max(seen_px(network, (rows, 24), place, axis=0)) for place in places)
+    assert network.radius_px - ALIGNMENT_PX < furthest <= network.radius_px
+
+
+def test_the_radius_holds_along_columns_too() -> None:
+    network = open_trunk((1, 1, 1))
+    assert 0 < max(seen_px(network, (24, 160), 80, axis=1)) <= network.radius_px
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_features_move_with_the_ground_by_the_alignment_and_by_less_they_do_not(axis: int) -> None:
+    network = trunk((0, 1, 0))
+    bands = torch.randn(1, 2, 120, 136, dtype=torch.float64)
+    halo = -(-network.radius_px // 2)  # positions at stride 2, and some more
+    inside = (..., slice(halo, -halo), slice(halo, -halo))
+
+    def difference(shift_px: int) -> float:
+        with torch.no_grad():
+            moved = network(bands.roll(shift_px, dims=axis))
+            return float((moved - network(bands).roll(shift_px // 2, dims=axis))[inside].abs().max())
+
+    assert difference(ALIGNMENT_PX) < 1e-12
+    assert difference(ALIGNMENT_PX // 2) > 1e-3
+
+
+def test_a_position_lies_in_the_middle_of_what_it_sees() -> None:
+    """So that the embedding of a chip that was turned is the embedding turned, at every stride."""
+    network = open_trunk((1, 1, 1))
+    for first in range(80, 84):
+        mirrored = 80 + ALIGNMENT_PX - 1 - (first - 80)
+        assert seen_px(network, (168, 24), first, axis=0) == seen_px(network, (168, 24), mirrored, axis=0)[::-1]
+
+
+def test_a_branch_gives_one_expert_at_stride_2_with_bounded_variance() -> None:
+    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval(), seed=2)
+    branch.log_variance.weight.data.mul_(100)
+    expert = branch(torch.randn(2, 2, 24, 40), torch.ones(2, 1, 24, 40))
+    assert expert.mean.shape == expert.log_variance.shape == (2, 3, 12, 20)
+    assert expert.log_variance.min() >= -8
+    assert expert.log_variance.max() <= 8
+
+
+def test_a_new_branch_is_confident_everywhere() -> None:
+    branch = Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval()
+    assert branch(torch.randn(1, 2, 16, 24), torch.ones(1, 1, 16, 24)).log_variance.unique().tolist() == [-2]
+
+
+def test_without_sigma_there_is_no_variance_to_learn() -> None:
+    branch = Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3, variational=False)).eval()
+    assert not [name for name, _ in branch.named_parameters() if "variance" in name]
+    assert branch(torch.randn(1, 2, 16, 24), torch.ones(1, 1, 16, 24)).log_variance.unique().tolist() == [-8]

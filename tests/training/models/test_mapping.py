@@ -1,0 +1,159 @@
+"""The mapping model: read-out, calibration, and chips that join."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from contract.bands import Modality
+from contract.bundle import Calibration
+from tests.training.examples import LEGEND, encoder, inputs, model_config, worn
+from training.models.mapping import MappingModel
+from training.models.raw import raw_features
+from training.tensors import Inputs, Prediction
+
+CALIBRATION = Calibration(temperature=1.7, variance_scale=0.4, expert_weights={Modality.S1: 0.3, Modality.S2: 1.2})
+
+
+@pytest.fixture
+def model() -> MappingModel:
+    torch.manual_seed(2)
+    made = worn(MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)).eval()
+    made.on_embedding.weight.data.mul_(3)
+    return made
+
+
+def cut(batch: Inputs | Prediction, rows: slice, columns: slice) -> Inputs:
+    return replace(batch, **{plane.name: getattr(batch, plane.name)[..., rows, columns] for plane in fields(batch)})
+
+
+def with_gaps(chips: Inputs) -> Inputs:
+    for plane in (chips.s2, chips.s2_valid):
+        plane[..., 40:70, 30:58] = 0
+    for plane in (chips.s1, chips.s1_valid):
+        plane[..., 55:99, 50:] = 0
+    return chips
+
+
+@torch.no_grad()
+def test_chips_with_a_halo_give_the_values_of_the_whole_image(model: MappingModel) -> None:
+    image = with_gaps(inputs(1, 160, 144))
+    halo = -(-model.encoder.radius_px // 8) * 8
+    whole = model(image)
+    chips = 0
+    for row in range(halo, 160 - halo - 16 + 1, 16):
+        for column in range(halo, 144 - halo - 8 + 1, 8):
+            rows, columns = slice(row - halo, row + 16 + halo), slice(column - halo, column + 8 + halo)
+            made = cut(model(cut(image, rows, columns)), slice(halo, halo + 16), slice(halo, halo + 8))
+            expected = cut(whole, slice(row, row + 16), slice(column, column + 8))
+            for plane in fields(made):
+                torch.testing.assert_close(
+                    getattr(made, plane.name), getattr(expected, plane.name), rtol=1e-4, atol=1e-5
+                )
+            chips += 1
+    assert chips > 8
+
+
+@torch.no_grad()
+def test_without_a_halo_they_do_not(model: MappingModel) -> None:
+    image = inputs(1, 96, 80)
+    inside = slice(32, 64)
+    alone, whole = model(cut(image, inside, inside)), cut(model(image), inside, inside)
+    assert (alone.probabilities - whole.probabilities).abs().max() > 1e-3
+
+
+@torch.no_grad()
+def test_logits_are_linear_in_embedding_and_raw_bands_without_what_classes_share(model: MappingModel) -> None:
+    chips = inputs(2, 24, 40)
+    expert = model.encoder(chips, torch.ones(2))
+    raw = raw_features(chips, model.encoder.bands, model.encoder.standardise_s2, model.encoder.standardise_s1)
+    weight = model.on_embedding.weight[:, :, 0, 0].double().numpy()
+    weight = weight - weight.mean(axis=0)
+    on_embedding = np.einsum("kd,ndhw->nkhw", weight, expert.mean.double())
+    on_raw = np.einsum("kc,nchw->nkhw", model.on_raw.weight[:, :, 0, 0], raw) + model.on_raw.bias.numpy()[:, None, None]
+    variance = np.einsum("kd,ndhw->nkhw", weight**2, expert.variance.double())
+    logits = model.read_out(chips, expert)
+    np.testing.assert_allclose(logits.mean, _doubled(on_embedding) + on_raw, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(logits.variance, _doubled(variance), rtol=1e-3, atol=1e-5)
+
+
+def _doubled(maps: np.ndarray) -> np.ndarray:
+    """Linear interpolation between pixel centres, an axis at a time."""
+    for axis in (2, 3):
+        size = maps.shape[axis]
+        places = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
+        before = np.floor(places).astype(int)
+        after, share = np.minimum(before + 1, size - 1), places - before
+        share = share.reshape([-1 if each == axis else 1 for each in range(4)])
+        maps = maps.take(before, axis) * (1 - share) + maps.take(after, axis) * share
+    return maps
+
+
+@torch.no_grad()
+def test_a_prediction_is_a_distribution_whose_variances_add_up(model: MappingModel) -> None:
+    answer = model(with_gaps(inputs(2, 104, 88)))
+    assert answer.probabilities.shape == (2, 3, 104, 88)
+    torch.testing.assert_close(answer.probabilities.sum(dim=1), torch.ones(2, 104, 88))
+    torch.testing.assert_close(answer.total, (answer.probabilities * (1 - answer.probabilities)).sum(dim=1))
+    torch.testing.assert_close(answer.aleatoric + answer.embedding, answer.total)
+    for plane in (answer.aleatoric, answer.embedding):
+        assert plane.min() >= 0
+        assert plane.max() <= 1 - 1 / 3
+
+
+@torch.no_grad()
+def test_where_nothing_was_seen_the_latent_is_the_prior(model: MappingModel) -> None:
+    chips = inputs(1, 24, 40)
+    blind = Inputs(**{plane.name: torch.zeros_like(getattr(chips, plane.name)) for plane in fields(chips)})
+    answer = model(blind)
+    assert (answer.latent_variance == 1).all()
+    assert (answer.embedding_norm == 0).all()
+
+
+@torch.no_grad()
+def test_an_offset_of_every_class_alike_changes_nothing(model: MappingModel) -> None:
+    """Softmax does not see it, and its variance is not the map's."""
+    chips = inputs(1, 24, 40)
+    before = model(chips)
+    model.on_embedding.weight += torch.randn(1, 6, 1, 1)
+    after = model(chips)
+    torch.testing.assert_close(after.probabilities, before.probabilities, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after.embedding, before.embedding, rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_calibration_scales_logits_variance_and_experts(model: MappingModel) -> None:
+    chips = inputs(1, 24, 40)
+    weighed = model.encoder(chips, torch.tensor([1.2, 0.3]))
+    uncalibrated = model.read_out(chips, weighed)
+    model.calibrate(CALIBRATION)
+    logits, expert = model.logits(chips)
+    torch.testing.assert_close(expert.mean, weighed.mean)
+    torch.testing.assert_close(logits.mean, uncalibrated.mean / 1.7)
+    torch.testing.assert_close(logits.variance, uncalibrated.variance * 0.4)
+
+
+def test_calibration_is_stored_with_the_weights(model: MappingModel) -> None:
+    model.calibrate(CALIBRATION)
+    twin = MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)
+    twin.load_state_dict(model.state_dict())
+    assert twin.temperature.item() == pytest.approx(1.7)
+    assert twin.variance_scale.item() == pytest.approx(0.4)
+    assert twin.expert_weights.tolist() == pytest.approx([1.2, 0.3])
+
+
+@torch.no_grad()
+def test_the_variance_of_logits_rises_when_a_sensor_is_missing(model: MappingModel) -> None:
+    chips = inputs(2, 24, 40)
+    radar = replace(chips, s2=torch.zeros_like(chips.s2), s2_valid=torch.zeros_like(chips.s2_valid))
+    assert (model.logits(radar)[0].variance > model.logits(chips)[0].variance).all()
+
+
+@torch.no_grad()
+def test_without_sigma_the_same_model_maps_with_next_to_no_embedding_variance() -> None:
+    torch.manual_seed(3)
+    model = worn(MappingModel(encoder(model_config(variational=False)), LEGEND)).eval()
+    answer = model(inputs(1, 24, 40))
+    assert answer.total.mean() > 0.1
+    assert answer.embedding.max() < 1e-3

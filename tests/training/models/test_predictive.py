@@ -1,0 +1,117 @@
+"""The closed forms, against their formulas in numpy and against samples."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.special import softmax
+from scipy.stats import spearmanr
+
+from training.models.predictive import Logits, variances
+
+PIXELS, CLASSES, SAMPLES = 200, 6, 20_000
+Arrays = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def logits() -> Logits:
+    """Of pixels from certain to open, with variances of embeddings as they come out of the prior and of two experts."""
+    random = np.random.default_rng(0)
+    mean = random.normal(0, 2, (PIXELS, CLASSES)) * random.uniform(0.2, 1.5, (PIXELS, 1))
+    variance = random.gamma(2, 0.5, (PIXELS, CLASSES)) * random.uniform(0.02, 2, (PIXELS, 1))
+    return Logits(mean=_maps(mean - mean.mean(axis=1, keepdims=True)), variance=_maps(variance))
+
+
+@pytest.fixture(scope="module")
+def sampled(logits: Logits) -> tuple[Arrays, Arrays]:
+    """Mean and variance of the probabilities, (pixels, classes)."""
+    random = np.random.default_rng(1)
+    mean, deviation = _rows(logits.mean), np.sqrt(_rows(logits.variance))
+    draws = (
+        softmax(mean[pixel] + deviation[pixel] * random.normal(size=(SAMPLES, CLASSES)), axis=1)
+        for pixel in range(PIXELS)
+    )
+    moments = [(each.mean(axis=0), each.var(axis=0)) for each in draws]
+    means, spreads = zip(*moments, strict=True)
+    return np.array(means), np.array(spreads)
+
+
+def _maps(rows: Arrays) -> torch.Tensor:
+    """(pixels, classes) -> (2, classes, 10, 10)."""
+    return torch.from_numpy(rows.reshape(2, 10, 10, CLASSES)).permute(0, 3, 1, 2).float()
+
+
+def _rows(maps: torch.Tensor) -> Arrays:
+    return maps.permute(0, 2, 3, 1).reshape(PIXELS, -1).double().numpy()
+
+
+def _answer(logits: Logits) -> tuple[Arrays, Arrays, Arrays]:
+    """Probabilities (pixels, classes), total and embedding variance (pixels)."""
+    probabilities = logits.mean_field.softmax(dim=1)
+    total, embedding = variances(probabilities, logits.variance)
+    return _rows(probabilities), _rows(total[:, None])[:, 0], _rows(embedding[:, None])[:, 0]
+
+
+def test_probabilities_follow_the_mean_field_formula(logits: Logits) -> None:
+    scaled = _rows(logits.mean) / np.sqrt(1 + np.pi / 8 * _rows(logits.variance))
+    np.testing.assert_allclose(_answer(logits)[0], softmax(scaled, axis=1), rtol=1e-4, atol=1e-6)
+
+
+def test_variances_follow_their_formula(logits: Logits) -> None:
+    p, total, embedding = _answer(logits)
+    s = _rows(logits.variance)
+    expected = np.zeros(PIXELS)
+    for c in range(CLASSES):
+        others = [k for k in range(CLASSES) if k != c]
+        difference = sum(p[:, k] * (s[:, c] + s[:, k]) for k in others) / (1 - p[:, c])
+        expected += p[:, c] * (1 - p[:, c]) * (1 - 1 / np.sqrt(1 + np.pi / 8 * difference))
+    np.testing.assert_allclose(total, (p * (1 - p)).sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(embedding, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_probabilities_are_close_to_the_mean_of_samples(logits: Logits, sampled: tuple[Arrays, Arrays]) -> None:
+    error = np.abs(_answer(logits)[0] - sampled[0])
+    assert error.mean() < 0.02
+    assert error.max() < 0.3  # where one class has far more variance than the others
+
+
+def test_embedding_variance_ranks_pixels_as_samples_do(logits: Logits, sampled: tuple[Arrays, Arrays]) -> None:
+    embedding = _answer(logits)[2]
+    assert spearmanr(embedding, sampled[1].sum(axis=1)).statistic > 0.95
+
+
+def test_and_is_larger_than_theirs_by_less_than_half(logits: Logits, sampled: tuple[Arrays, Arrays]) -> None:
+    ratio = _answer(logits)[2].mean() / sampled[1].sum(axis=1).mean()
+    assert 1 < ratio < 1.5
+
+
+def test_with_two_classes_it_is_within_a_tenth_of_theirs() -> None:
+    random = np.random.default_rng(2)
+    mean, variance = random.normal(0, 1.5, (50, 2)), random.gamma(2, 0.5, (50, 2))
+    draws = softmax(mean + np.sqrt(variance) * random.normal(size=(SAMPLES, 50, 2)), axis=2)
+    made = Logits(mean=torch.from_numpy(mean)[:, :, None, None], variance=torch.from_numpy(variance)[:, :, None, None])
+    embedding = variances(made.mean_field.softmax(dim=1), made.variance)[1].flatten()
+    assert embedding.mean().item() == pytest.approx(draws.var(axis=0).sum(axis=1).mean(), rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+@pytest.mark.parametrize("variance", [0.0, 1.0, 3e3])
+def test_variances_stay_in_their_bounds(scale: float, variance: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean = scale * torch.randn(2, 5, 4, 3, generator=generator)
+    made = Logits(mean=mean, variance=variance * torch.rand(2, 5, 4, 3, generator=generator))
+    total, embedding = variances(made.mean_field.softmax(dim=1), made.variance)
+    assert embedding.min() >= 0
+    assert (total - embedding).min() >= 0
+    assert total.max() <= 1 - 1 / 5 + 1e-6
+
+
+def test_without_variance_of_logits_nothing_is_due_to_the_embedding() -> None:
+    probabilities = torch.rand(1, 4, 2, 3).softmax(dim=1)
+    assert not variances(probabilities, torch.zeros(1, 4, 2, 3))[1].any()
+
+
+def test_embedding_variance_rises_with_the_variance_of_logits(logits: Logits) -> None:
+    probabilities = logits.mean_field.softmax(dim=1)
+    less, more = (variances(probabilities, scale * logits.variance)[1] for scale in (1, 2))
+    assert (more > less).all()

@@ -1,0 +1,205 @@
+"""Calibration: numbers that are known are found, and thresholds are those of the calibrated model."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import overload
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from contract.bands import Modality
+from contract.bundle import Calibration
+from tests.training.evaluate.examples import random_answers
+from tests.training.examples import LEGEND, STATISTICS, encoder, entry, inputs, model_config, observed
+from training.calibrate import CalibrateConfig, Fold, calibrate, pooled
+from training.data.sample import BandChoice, Sample
+from training.evaluate.answers import Answers
+from training.evaluate.conformal import fit_thresholds
+from training.evaluate.exam import Exam
+from training.models.encoder import Encoder
+from training.models.expert import Expert
+from training.models.mapping import MappingModel
+from training.stages import conditions
+from training.tensors import Inputs
+
+SHAPE = (30, 44)
+"""Of samples: no multiple of the model's alignment."""
+CONFIG = CalibrateConfig(pixels_per_sample=300)
+VALUES = np.array([10, 40, 80], np.uint8)
+
+
+class Measured(Encoder):
+    """Sentinel-2's expert is what its bands say; Sentinel-1's is as sure of itself, and says what its bands say."""
+
+    def experts(self, chips: Inputs) -> tuple[Expert, Expert]:
+        s2, s1 = (
+            functional.avg_pool2d(plane * valid, 2)
+            for plane, valid in (
+                (self.standardise_s2(chips.s2, chips.s2_valid), chips.s2_valid),
+                (self.standardise_s1(chips.s1, chips.s1_valid), chips.s1_valid),
+            )
+        )
+        s2, s1 = torch.cat([s2, s2[:, :2]], dim=1), torch.cat([s1, s1, s1], dim=1)
+        return Expert(mean=s2, log_variance=s2 - 1), Expert(mean=s1, log_variance=s1 - 1)
+
+
+def by_pixel(sharpness: float = 1.0) -> MappingModel:
+    """A model of single pixels; its logits are too sharp by a factor."""
+    torch.manual_seed(0)
+    model = MappingModel(encoder(), LEGEND).eval()
+    torch.nn.init.zeros_(model.on_embedding.weight)
+    for plane in (model.on_raw.weight, model.on_raw.bias):
+        plane.data.mul_(3 * sharpness)
+    return model
+
+
+def by_embedding() -> MappingModel:
+    """A model of embeddings alone."""
+    torch.manual_seed(0)
+    model = MappingModel(Measured(BandChoice(), model_config(), STATISTICS), LEGEND).eval()
+    model.on_embedding.weight.data.mul_(6)
+    for plane in (model.on_raw.weight, model.on_raw.bias):
+        torch.nn.init.zeros_(plane)
+    return model
+
+
+def drawn(count: int, truth: MappingModel) -> list[Sample]:
+    """Samples whose labels are drawn from the probabilities of a model."""
+    random, samples = np.random.default_rng(0), []
+    rows, columns = SHAPE
+    for index in range(count):
+        chips = inputs(1, 32, 48, seed=index)
+        with torch.no_grad():
+            probabilities = truth(chips).probabilities[0].permute(1, 2, 0).double().numpy()
+        classes = (random.random((32, 48, 1)) > probabilities.cumsum(axis=2)).sum(axis=2)
+        planes = {Modality.S2: chips.s2[0], Modality.S1: chips.s1[0]}
+        samples.append(
+            Sample(
+                entry=entry(str(index), f"place-{index}"),
+                observations={kind: observed(plane[:, :rows, :columns].numpy()) for kind, plane in planes.items()},
+                labels=VALUES[np.minimum(classes, 2)][:rows, :columns],
+            )
+        )
+    return samples
+
+
+def surprise(model: MappingModel, samples: Sequence[Sample], calibration: Calibration) -> float:
+    """Mean negative log-likelihood of all pixels, nats."""
+    model.calibrate(calibration)
+    answer = answers_of(model, samples, pixels=SHAPE[0] * SHAPE[1])
+    return float(-np.log(answer.probabilities[np.arange(len(answer)), answer.label]).mean())
+
+
+def answers_of(model: MappingModel, samples: Sequence[Sample], *, pixels: int) -> Answers:
+    asked = replace(conditions(model), pixels_per_sample=pixels)
+    return Exam(predictor=model, samples=samples, legend=LEGEND, conditions=asked).answers()
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 2.5])
+def test_the_temperature_undoes_logits_that_are_too_sharp_or_too_dull(sharpness: float) -> None:
+    """Labels are drawn from softmax(z); the model says `sharpness` times z."""
+    model = by_pixel(sharpness)
+    fitted = calibrate([Fold(model=model, samples=drawn(12, by_pixel()))], CONFIG, conditions(model))
+    assert fitted.temperature == pytest.approx(sharpness, rel=0.05)
+
+
+def test_numbers_that_nothing_depends_on_stay_at_1() -> None:
+    model = by_pixel()
+    fitted = calibrate([Fold(model=model, samples=drawn(4, model))], CONFIG, conditions(model))
+    assert fitted.variance_scale == 1
+    assert fitted.expert_weights == {Modality.S2: 1, Modality.S1: 1}
+
+
+def test_an_expert_that_misleads_loses_its_weight() -> None:
+    truth = by_embedding()
+    truth.calibrate(_numbers(s2=1, s1=0))
+    model = by_embedding()
+    fitted = calibrate([Fold(model=model, samples=drawn(8, truth))], CONFIG, conditions(model))
+    assert fitted.expert_weights[Modality.S2] > 0.7
+    assert fitted.expert_weights[Modality.S1] < 0.05
+
+
+def test_the_fitted_numbers_explain_labels_as_well_as_those_that_made_them() -> None:
+    numbers = _numbers(temperature=1.5, variance_scale=2.5, s2=0.8, s1=0.3)
+    truth = by_embedding()
+    truth.calibrate(numbers)
+    samples, model = drawn(8, truth), by_embedding()
+    fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
+    best = surprise(model, samples, numbers)
+    assert surprise(model, samples, _numbers()) > best + 0.01
+    assert surprise(model, samples, fitted) < best + 0.001
+
+
+def test_thresholds_are_of_the_calibrated_model_with_samples_as_blocks() -> None:
+    truth, model = by_pixel(), by_pixel(2.5)
+    samples = drawn(7, truth)
+    fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
+    twin = by_pixel(2.5)
+    twin.calibrate(fitted)
+    answers = answers_of(twin, samples, pixels=300)
+    assert fitted.conformal == fit_thresholds(answers, answers.sample)
+    assert {threshold.calibration_blocks for threshold in fitted.conformal} == {7}
+    assert len(fitted.conformal) == 6
+
+
+def test_each_fold_is_answered_by_its_own_model() -> None:
+    """Two models of which each is wrong about the other's samples."""
+    samples = [drawn(5, by_pixel(sign)) for sign in (1, -1)]
+
+    def temperature(*signs: int) -> float:
+        folds = [Fold(model=by_pixel(sign), samples=seen) for sign, seen in zip(signs, samples, strict=True)]
+        return calibrate(folds, CONFIG, conditions(folds[0].model)).temperature
+
+    assert temperature(1, -1) == pytest.approx(1, rel=0.1)
+    assert temperature(-1, 1) > 10
+
+
+class Recorded(Sequence[Sample]):
+    """Counts how often each sample is taken."""
+
+    def __init__(self, samples: list[Sample]) -> None:
+        self.samples, self.taken = samples, Counter[int]()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | Sequence[Sample]:
+        assert isinstance(index, int)
+        self.taken[index] += 1
+        return self.samples[index]
+
+
+def test_numbers_are_fitted_on_no_more_samples_than_allowed_from_all_folds() -> None:
+    model = by_pixel()
+    folds = [Recorded(drawn(5, model)), Recorded(drawn(4, model))]
+    fitted = calibrate(
+        [Fold(model=by_pixel(), samples=samples) for samples in folds],
+        CalibrateConfig(samples=3, pixels_per_sample=50, steps=2),
+        conditions(model),
+    )
+    # The exam takes each once, for thresholds; what is fitted on is taken once more.
+    assert [sum(samples.taken.values()) - len(samples) for samples in folds] == [2, 1]
+    assert fitted.conformal[0].calibration_blocks == 9
+
+
+def test_answers_of_several_exams_keep_places_and_samples_apart() -> None:
+    first = replace(random_answers(40, places=3, seed=1), sample=np.arange(40) % 6)
+    second = replace(random_answers(30, places=2, seed=2), sample=np.arange(30) % 4, places=("place 1", "other"))
+    nothing = second.at(np.zeros(30, bool))
+    joined = pooled([first, nothing, second])
+    assert joined.places == ("place 0", "place 1", "place 2", "other")
+    assert [joined.places[place] for place in joined.place[:40]] == [first.places[place] for place in first.place]
+    assert [joined.places[place] for place in joined.place[40:]] == [second.places[place] for place in second.place]
+    assert joined.sample.tolist() == [*first.sample, *(second.sample + 6)]
+
+
+def _numbers(*, temperature: float = 1.0, variance_scale: float = 1.0, s2: float = 1.0, s1: float = 1.0) -> Calibration:
+    weights = {Modality.S2: s2, Modality.S1: s1}
+    return Calibration(temperature=temperature, variance_scale=variance_scale, expert_weights=weights)

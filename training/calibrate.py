@@ -1,0 +1,173 @@
+"""Calibration on held-out places: temperature, variance scale and expert weights, then conformal thresholds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from contract.bands import Modality
+from contract.bundle import Calibration
+from contract.record import Record
+from training.data.sample import Sample
+from training.evaluate.answers import Answers, join
+from training.evaluate.conformal import fit_thresholds
+from training.evaluate.exam import Conditions, Exam, inputs_of
+from training.losses.classification import IGNORED
+from training.models.expert import Expert, fuse
+from training.models.layers import STRIDE
+from training.models.mapping import MappingModel
+from training.tensors import Inputs
+
+
+class CalibrateConfig(Record):
+    """How calibration is fitted."""
+
+    folds: int = Field(default=5, ge=2)
+    """Cross-fitting by place: each fold's samples are answered by a model that was fitted on the others."""
+    samples: int = Field(default=400, ge=1)
+    """Most samples that the numbers are fitted on, evenly from all folds: they are held in memory at once."""
+    pixels_per_sample: int = Field(default=2000, ge=1)
+    """For conformal thresholds."""
+    steps: int = Field(default=50, ge=1)
+    """Of L-BFGS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Fold:
+    """A model and labelled samples of places that it has not seen."""
+
+    model: MappingModel
+    samples: Sequence[Sample]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class HeldOut:
+    """What a fold's model made of one sample, up to where the fitted numbers come in."""
+
+    model: MappingModel
+    inputs: Inputs
+    experts: tuple[Expert, Expert]
+    target: Tensor
+    """(1, H, W) class indices."""
+
+    def loss(self, numbers: "Numbers") -> Tensor:
+        """Negative log-likelihood summed over labelled pixels, nats."""
+        seen = (functional.avg_pool2d(valid, STRIDE) for valid in (self.inputs.s2_valid, self.inputs.s1_valid))
+        trust = [share * weight for share, weight in zip(seen, numbers.expert_weights, strict=True)]
+        logits = self.model.read_out(self.inputs, fuse(self.experts, trust))
+        mean_field = replace(logits, variance=logits.variance * numbers.variance_scale).mean_field
+        return functional.cross_entropy(
+            mean_field / numbers.temperature, self.target, ignore_index=IGNORED, reduction="sum"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Numbers:
+    """The four fitted numbers, each positive."""
+
+    temperature: Tensor
+    variance_scale: Tensor
+    expert_weights: Tensor
+    """(2,): S2's and S1's."""
+
+    @classmethod
+    def of(cls, logarithms: Tensor) -> "Numbers":
+        """From (4,) natural logarithms."""
+        temperature, variance_scale, s2, s1 = logarithms.exp()
+        return cls(temperature=temperature, variance_scale=variance_scale, expert_weights=torch.stack([s2, s1]))
+
+
+def calibrate(folds: Sequence[Fold], config: CalibrateConfig, conditions: Conditions) -> Calibration:
+    """What makes the folds' models honest on places that they have not seen.
+
+    The numbers minimise the negative log-likelihood of the labels with all sensors. Conformal thresholds follow, with each
+    sample as a block: pixels of one sample are not exchangeable.
+
+    Args:
+        folds: Uncalibrated models, with held-out samples.
+        config: How.
+        conditions: How samples are put before a model.
+    """
+    every = [(fold, index) for fold in folds for index in range(len(fold.samples))]
+    evenly = np.linspace(0, len(every) - 1, min(len(every), config.samples)).round().astype(int)
+    held_out = [_held_out(fold, index, conditions) for fold, index in (every[place] for place in evenly)]
+    numbers = _fit(held_out, config)
+    weights = numbers.expert_weights.tolist()
+    fitted = Calibration(
+        temperature=float(numbers.temperature),
+        variance_scale=float(numbers.variance_scale),
+        expert_weights={Modality.S2: weights[0], Modality.S1: weights[1]},
+    )
+    answers = pooled([_answers(fold, fitted, config, conditions) for fold in folds])
+    return fitted.model_copy(update={"conformal": fit_thresholds(answers, answers.sample)})
+
+
+def pooled(parts: Sequence[Answers]) -> Answers:
+    """The answers of exams about different samples as one."""
+    places = tuple(dict.fromkeys(place for part in parts for place in part.places))
+    shifted, samples = [], 0
+    for part in parts:
+        index = np.array([places.index(place) for place in part.places])
+        shifted.append(replace(part, places=places, place=index[part.place], sample=part.sample + samples))
+        samples += int(part.sample.max(initial=-1)) + 1
+    return join(shifted)
+
+
+@torch.no_grad()
+def _held_out(fold: Fold, index: int, conditions: Conditions) -> HeldOut:
+    """What the fold's model made of a sample under the conditions of an exam; experts are kept of the sample alone."""
+    model, sample = fold.model.eval().requires_grad_(requires_grad=False), fold.samples[index]
+    exam = Exam(predictor=model, samples=[sample], legend=model.legend)
+    assert sample.labels is not None  # noqa: S101  labelled pools hold no others
+    target = torch.from_numpy(exam.class_index(sample.labels))[None]
+    rows, columns = (-length % conditions.alignment_px for length in target.shape[1:])
+    inputs = _padded(inputs_of(sample, model.encoder.bands), (0, columns, 0, rows))
+    experts = model.encoder.experts(_padded(inputs, (conditions.halo_px,) * 4))
+    halo = -conditions.halo_px // STRIDE
+    return HeldOut(
+        model=model,
+        inputs=inputs,
+        experts=(_cropped(experts[0], halo), _cropped(experts[1], halo)),
+        target=functional.pad(target, (0, columns, 0, rows), value=IGNORED),
+    )
+
+
+def _padded(inputs: Inputs, margins: tuple[int, ...]) -> Inputs:
+    return Inputs(**{plane.name: functional.pad(getattr(inputs, plane.name), margins) for plane in fields(inputs)})
+
+
+def _cropped(expert: Expert, halo: int) -> Expert:
+    """The expert without the halo, a negative number of locations."""
+    mean, log_variance = (functional.pad(plane, (halo,) * 4) for plane in (expert.mean, expert.log_variance))
+    return Expert(mean=mean, log_variance=log_variance)
+
+
+def _fit(held_out: Sequence[HeldOut], config: CalibrateConfig) -> Numbers:
+    logarithms = torch.zeros(4, requires_grad=True)
+    optimiser = torch.optim.LBFGS([logarithms], max_iter=config.steps, line_search_fn="strong_wolfe")
+    pixels = sum(int((sample.target != IGNORED).sum()) for sample in held_out)
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        numbers = Numbers.of(logarithms)
+        mean = torch.stack([sample.loss(numbers) for sample in held_out]).sum() / pixels
+        mean.backward()  # type: ignore[no-untyped-call]  # torch does not type it
+        return mean
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch does not type it
+    return Numbers.of(logarithms.detach())
+
+
+def _answers(fold: Fold, fitted: Calibration, config: CalibrateConfig, conditions: Conditions) -> Answers:
+    fold.model.calibrate(fitted)
+    exam = Exam(
+        predictor=fold.model,
+        samples=fold.samples,
+        legend=fold.model.legend,
+        conditions=replace(conditions, pixels_per_sample=config.pixels_per_sample),
+    )
+    return exam.answers()

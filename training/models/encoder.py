@@ -1,0 +1,52 @@
+"""Encoder: both sensors' chips -> their experts -> one fused expert at each location."""
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from contract.bands import Modality
+from training.data.sample import BandChoice
+from training.models.branch import Branch
+from training.models.config import ModelConfig
+from training.models.expert import Expert, fuse
+from training.models.layers import STRIDE
+from training.models.standardise import BandStatistics, Standardise
+from training.tensors import Inputs
+
+
+class Encoder(nn.Module):
+    """Two unshared branches and the product of their experts."""
+
+    def __init__(self, bands: BandChoice, config: ModelConfig, statistics: Mapping[Modality, BandStatistics]) -> None:
+        super().__init__()
+        self.bands, self.config = bands, config
+        self.standardise_s2 = Standardise(Modality.S2, statistics[Modality.S2])
+        self.standardise_s1 = Standardise(Modality.S1, statistics[Modality.S1])
+        self.s2 = Branch(len(bands.s2), config.s2, config)
+        self.s1 = Branch(len(bands.s1), config.s1, config)
+
+    @property
+    def radius_px(self) -> int:
+        """How far an output pixel can see, per side: the least halo of a chip."""
+        return max(self.s2.trunk.radius_px, self.s1.trunk.radius_px)
+
+    def expert(self, values: Tensor, valid: Tensor, modality: Modality) -> Expert:
+        """One sensor's expert, of (N, d, H / 2, W / 2)."""
+        standardise, branch = (
+            (self.standardise_s2, self.s2) if modality is Modality.S2 else (self.standardise_s1, self.s1)
+        )
+        answer: Expert = branch(standardise(values, valid), valid)
+        return answer
+
+    def experts(self, inputs: Inputs) -> tuple[Expert, Expert]:
+        """Sentinel-2's and Sentinel-1's."""
+        return (
+            self.expert(inputs.s2, inputs.s2_valid, Modality.S2),
+            self.expert(inputs.s1, inputs.s1_valid, Modality.S1),
+        )
+
+    def forward(self, inputs: Inputs, weights: Tensor) -> Expert:
+        """The fused expert, of (N, d, H / 2, W / 2), under expert weights (2,) of S2 and S1."""
+        seen = [functional.avg_pool2d(valid, STRIDE) for valid in (inputs.s2_valid, inputs.s1_valid)]
+        return fuse(self.experts(inputs), [share * weight for share, weight in zip(seen, weights, strict=True)])

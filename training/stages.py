@@ -1,0 +1,166 @@
+"""The stages of a model: pre-training, probe, calibration. Each ends in a checkpoint that the next one starts from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from lightning_fabric import Fabric
+
+from contract.errors import ConfigInvalid
+from training.calibrate import Fold, calibrate
+from training.checkpoint import Provenance, load_encoder, load_model, save
+from training.config import TrainingConfig
+from training.curves import draw_curves
+from training.data.chips import Cut
+from training.data.pool import SamplePool
+from training.data.splits import few_labels, place_folds
+from training.evaluate.exam import Conditions
+from training.models.encoder import Encoder
+from training.models.mapping import MappingModel
+from training.pretrain import pretrain
+from training.probe import class_weights, fit_probe
+from training.run import Run, Watch
+from training.setup import Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
+
+ENCODER_NAME: Final = "encoder.pt"
+PROBE_NAME: Final = "probe.pt"
+MODEL_NAME: Final = "model.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """What every stage needs."""
+
+    config: TrainingConfig
+    out: Path
+    """Folder of the model's checkpoints; each stage keeps its log and its state in a folder of its own below."""
+    resume: bool = False
+    """Go on from the last state, rather than anew."""
+    watch: Watch = lambda _step, _terms: None
+    stop: Callable[[], bool] = lambda: False
+    """Asked after each step; True ends the stage there, with its state kept."""
+
+    def run(self, name: str) -> Run:
+        """The run of that name."""
+        folder = self.out / name
+        folder.mkdir(parents=True, exist_ok=True)
+        run = Run(seed=self.config.seed, folder=folder, watch=self.watch, stop=self.stop)
+        if not self.resume:
+            run.forget()
+        return run
+
+
+def pretrain_stage(stage: Stage) -> Path:
+    """The path of `encoder.pt`, pre-trained on every pair that the configuration names.
+
+    Raises:
+        TrainingError: Of data, configuration or loss.
+    """
+    config = stage.config
+    fabric = start(config.hardware)
+    pool = SamplePool.join([labelled_pool(config), unlabelled_pool(config)])
+    pool = pool.select(index for index, entry in enumerate(pool.entries) if entry.paired)
+    run = stage.run("pretrain")
+    recipe = config.pretrain
+    schedule = Schedule(
+        cut=Cut(chip_px=recipe.chip_px, reach_px=recipe.reach_px, pairs=recipe.pairs),
+        chips=recipe.chips,
+        steps=recipe.optimiser.steps,
+        reached=run.reached(),
+    )
+    trained = pretrain(fabric, new_encoder(config, pool), batches(fabric, config, pool, schedule), recipe, run)
+    provenance = Provenance(config=config, data=pool.archives, places=pool.places)
+    return _kept(fabric, stage.out / ENCODER_NAME, trained, provenance, run)
+
+
+def probe_stage(stage: Stage, encoder_path: Path | None) -> Path:
+    """The path of `probe.pt`: the classes learnt on an encoder, or from scratch where no path is given.
+
+    Raises:
+        TrainingError: Of data, configuration, checkpoint or loss.
+    """
+    config = stage.config
+    fabric = start(config.hardware)
+    pool = labelled_pool(config)
+    encoder, provenance = _encoder(config, pool, encoder_path)
+    run = stage.run("probe")
+    return _kept(fabric, stage.out / PROBE_NAME, fit_on(fabric, config, encoder, pool, run), provenance, run)
+
+
+def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
+    """The path of `model.pt`: the probe of `probe_stage` with what was fitted on held-out places.
+
+    The probe is fitted once more for each fold, on the same encoder. The encoder may have seen a fold's pixels in
+    pre-training, but never its labels.
+
+    Raises:
+        TrainingError: Of data, configuration, checkpoint or loss.
+    """
+    config = stage.config
+    fabric = start(config.hardware)
+    model, provenance = load_model(stage.out / PROBE_NAME)
+    pool = labelled_pool(config)
+    if len(pool.places) < config.calibrate.folds:
+        raise ConfigInvalid(
+            path=config.name,
+            reason=f"calibrate.folds is {config.calibrate.folds}, but the labelled samples are of {len(pool.places)} "
+            "places; lower folds, or add places",
+        )
+    folds = []
+    for number, held_out in enumerate(place_folds(pool.entries, config.calibrate.folds, config.seed)):
+        inside, outside = pool.parted(held_out)
+        encoder, _ = _encoder(config, pool, encoder_path)
+        run = stage.run(f"calibrate/fold-{number}")
+        fitted = fit_on(fabric, config, encoder, outside, run)
+        folds.append(Fold(model=fitted.cpu(), samples=inside.samples()))
+    calibration = calibrate(folds, config.calibrate, conditions(model))
+    model.calibrate(calibration)
+    path = stage.out / MODEL_NAME
+    save(path, model, provenance.model_copy(update={"calibration": calibration}))
+    return path
+
+
+def conditions(model: MappingModel) -> Conditions:
+    """How samples are put before a model: with the margin that a mapping run reads around each chip."""
+    alignment_px = model.encoder.config.alignment_px
+    halo_px = -(-model.encoder.radius_px // alignment_px) * alignment_px
+    return Conditions(bands=model.encoder.bands, halo_px=halo_px, alignment_px=alignment_px)
+
+
+def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: SamplePool, run: Run) -> MappingModel:
+    """The probe of a configuration, fitted on an encoder with the labels of a pool."""
+    recipe = config.probe
+    labelled, _ = pool.parted(few_labels(pool.entries, recipe.labels, config.seed))
+    torch.manual_seed(config.seed)
+    model = MappingModel(encoder, config.legend)
+    schedule = Schedule(
+        cut=Cut(chip_px=recipe.chip_px), chips=recipe.chips, steps=recipe.optimiser.steps, reached=run.reached()
+    )
+    weights = class_weights(labelled.class_pixels(config.legend), recipe)
+    return fit_probe(fabric, model, batches(fabric, config, labelled, schedule), recipe, run, weights)
+
+
+def _encoder(config: TrainingConfig, pool: SamplePool, path: Path | None) -> tuple[Encoder, Provenance]:
+    """A pre-trained encoder or a new one, and all that it and the probe will have seen."""
+    seen = Provenance(config=config, data=pool.archives, places=pool.places)
+    if path is None:
+        return new_encoder(config, pool), seen
+    encoder, before = load_encoder(path)
+    if before.config.model != config.model or before.config.bands != config.bands:
+        raise ConfigInvalid(
+            path=config.name, reason=f"its model and bands are not those of the encoder {path}; use the same tables"
+        )
+    both = {
+        "data": tuple(dict.fromkeys(before.data + seen.data)),
+        "places": tuple(sorted({*before.places, *seen.places})),
+    }
+    return encoder, seen.model_copy(update=both)
+
+
+def _kept(fabric: Fabric, path: Path, module: Encoder | MappingModel, provenance: Provenance, run: Run) -> Path:
+    if fabric.is_global_zero:
+        save(path, module.cpu(), provenance)
+        draw_curves(run)
+    return path
