@@ -5,7 +5,12 @@ import shutil
 import signal
 import sys
 import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -14,12 +19,23 @@ import typer
 from pydantic import ValidationError
 
 from contract.bands import DEFAULT_MASKED_SCENE_CLASSES, Modality, SceneClass
-from contract.errors import Interrupted, LandsigmaError
+from contract.errors import (
+    CheckpointInvalid,
+    ExtraMissing,
+    Interrupted,
+    LandsigmaError,
+    OutputNotWritable,
+    TrainingStopped,
+)
 from contract.record import Record
 from contract.request import DEFAULT_BLOCK_PX, DEFAULT_MAX_LOST_FRACTION, MapOptions, MapRequest
 
 if TYPE_CHECKING:
     from contract.ledger import Ledger
+    from training.config import TrainingConfig
+    from training.dry_run import StageName
+    from training.readiness import Check
+    from training.stages import Stage
     from workers.worker import Worker
 
 MAX_AREA_KM2: Final = 50_000.0
@@ -27,11 +43,36 @@ MAX_AREA_KM2: Final = 50_000.0
 STOPPED: Final = 130
 """Exit status after Ctrl-C or SIGTERM."""
 DATE: Final = "YYYY-MM-DD"
+EXTRAS: Final = {"workers": "workers,cpu", "training": "train", "export": "export"}
+"""What each folder needs beside the base, as pip takes it."""
+LOG_COLUMNS: Final = 160
+"""Width of tables where there is no terminal that would set it."""
+WAKE_S: Final = 0.2
+"""Between two looks whether a step has ended, or Ctrl-C was pressed again."""
+
+
+class Side(StrEnum):
+    """Of an archive's own split, as Typer takes a list of choices."""
+
+    TRAIN = "train"
+    VAL = "val"
+    TEST = "test"
+
 
 # Without Rich, since its boxes cut a path in two.
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 bundle_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at exported models.")
 app.add_typer(bundle_app, name="bundle")
+train_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Train a model, stage by stage.")
+app.add_typer(train_app, name="train")
+
+# What the stages of training have in common.
+Recipe = Annotated[str, typer.Argument(metavar="CONFIG", help="TOML file, or name of a recipe, as vdual-simclr")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the model's checkpoints; default: runs/NAME")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last state that was kept")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would take, and write nothing")]
+EncoderPath = Annotated[Path | None, typer.Option("--encoder", help="Pre-trained encoder; default: OUT/encoder.pt")]
+FromScratch = Annotated[bool, typer.Option("--from-scratch", help="Start from random weights")]
 
 
 def main() -> None:
@@ -47,12 +88,26 @@ def main() -> None:
     except LandsigmaError as error:
         say(str(error), label="Error", style="red")
         sys.exit(1)
+    except ModuleNotFoundError as error:
+        say(str(_missing_extra(error)), label="Error", style="red")
+        sys.exit(1)
     except SystemExit as ended:
         if ended.code != STOPPED:
             raise
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(STOPPED)  # at once: reads that nobody waits for any more may take minutes to time out
+
+
+def _missing_extra(error: ModuleNotFoundError) -> ExtraMissing:
+    """What to install: the extra of the folder whose import failed. Any other failure goes on as it came."""
+    here = Path(__file__).resolve().parent
+    files = [Path(frame.filename) for frame in traceback.extract_tb(error.__traceback__)]
+    folders = [file.relative_to(here).parts[0] for file in files if file.is_relative_to(here)]
+    extras = [EXTRAS[folder] for folder in folders if folder in EXTRAS]
+    if not extras or error.name is None or error.name.partition(".")[0] in EXTRAS:
+        raise error
+    return ExtraMissing(module=error.name, extra=extras[-1])
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001  how Typer calls it
@@ -204,6 +259,115 @@ def bundle_verify(
     stdout.print(f"{manifest.title}: every file is as the manifest says; runs on {model.provider}", soft_wrap=True)
 
 
+@train_app.command("check")
+def train_check(recipe: Recipe) -> None:
+    """Say what the data hold, or what is wrong with them."""
+    from training.progress import ProgressBar
+    from training.readiness import check_all
+    from training.recipes import find_config
+    from workers.terminal import stderr, stdout, wait_for
+
+    config = find_config(recipe)
+    with ProgressBar(stderr) as bar:
+        summaries = wait_for(lambda: check_all(config, bar.checking), threading.Event())
+    for summary in summaries:
+        stdout.print(str(summary), soft_wrap=True)
+
+
+@train_app.command("pretrain")
+def train_pretrain(recipe: Recipe, *, out: Out = None, resume: Resume = False, dry_run: DryRun = False) -> None:
+    """Pre-train an encoder on pairs, without labels: OUT/encoder.pt."""
+    from training.readiness import check_pairs
+    from training.stages import pretrain_stage
+
+    stage = _stage(recipe, out, resume=resume)
+    if dry_run:
+        _print_cost(stage.config, "pretrain")
+    else:
+        _train(stage, "pretrain", check_pairs, pretrain_stage)
+
+
+@train_app.command("probe")
+def train_probe(
+    recipe: Recipe,
+    *,
+    out: Out = None,
+    encoder: EncoderPath = None,
+    from_scratch: FromScratch = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Learn the classes on an encoder: OUT/probe.pt."""
+    from training.readiness import check_labels
+    from training.stages import probe_stage
+
+    stage = _stage(recipe, out, resume=resume)
+    if dry_run:
+        _print_cost(stage.config, "probe")
+        return
+    path = None if from_scratch else _encoder(stage, encoder)
+    _train(stage, "probe", check_labels, lambda watched: probe_stage(watched, path))
+
+
+@train_app.command("calibrate")
+def train_calibrate(
+    recipe: Recipe,
+    *,
+    out: Out = None,
+    encoder: EncoderPath = None,
+    from_scratch: FromScratch = False,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Fit OUT/probe.pt to held-out places: OUT/model.pt.
+
+    Give the encoder that the probe was learnt on.
+    """
+    from training.readiness import check_labels
+    from training.stages import calibrate_stage
+
+    stage = _stage(recipe, out, resume=resume)
+    if dry_run:
+        _print_cost(stage.config, "calibrate")
+        return
+    path = None if from_scratch else _encoder(stage, encoder)
+    _train(stage, "calibrate", check_labels, lambda watched: calibrate_stage(watched, path))
+
+
+@app.command()
+def evaluate(  # noqa: PLR0913  a command line has one parameter for each option
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="model.pt or probe.pt")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of an archive, or TOML with [[labelled]] tables")
+    ],
+    *,
+    kind: Annotated[
+        Literal["reben", "sen12ms", "dfc2020"] | None, typer.Option(help="What archive the folder is")
+    ] = None,
+    split: Annotated[list[Side] | None, typer.Option(help="Side of the archive's own split; repeat for more")] = None,
+    place: Annotated[list[str] | None, typer.Option(help="Place to ask about, as T34UEG; repeat for more")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; default: evaluation, beside the checkpoint")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON")] = False,
+) -> None:
+    """Score a model and its variance on unseen ground."""
+    from training.evaluate.tables import tables
+    from training.evaluation import Question, evaluate_checkpoint
+    from workers.terminal import stderr, stdout, wait_for
+
+    question = Question(
+        data=data, kind=kind, splits=tuple(side.value for side in split or ()), places=tuple(place or ())
+    )
+    folder = out or checkpoint.parent / "evaluation"
+    with stderr.status("asking the model about every sample, in some 30 views"), _writing(folder):
+        evaluation = wait_for(lambda: evaluate_checkpoint(checkpoint, question, folder), threading.Event())
+    if as_json:
+        _print_json(evaluation)
+        return
+    for table in tables(evaluation):
+        stdout.print(table, width=None if stdout.is_terminal else LOG_COLUMNS)
+    stdout.print(f"pictures, maps and evaluation.json are in {folder}", soft_wrap=True)
+
+
 def shelves() -> tuple[Path, ...]:
     """Folders with bundles: those shipped beside this file."""
     return (Path(__file__).resolve().parent / "deploy" / "models",)
@@ -260,6 +424,77 @@ def _print_estimate(request: MapRequest, *, threads: int, as_json: bool) -> None
         _print_json(cost)
     else:
         print_rows("this job would take", cost.rows())
+
+
+def _stage(recipe: str, out: Path | None, *, resume: bool) -> "Stage":
+    from training.recipes import find_config
+    from training.stages import Stage
+
+    config = find_config(recipe)
+    return Stage(config=config, out=out or Path("runs") / config.name, resume=resume)
+
+
+def _encoder(stage: "Stage", given: Path | None) -> Path:
+    """The encoder to start from.
+
+    Raises:
+        CheckpointInvalid: There is none.
+    """
+    from training.stages import ENCODER_NAME
+
+    path = given or stage.out / ENCODER_NAME
+    if not path.is_file():
+        remedy = "run `landsigma train pretrain` with this --out first, or give --encoder or --from-scratch"
+        raise CheckpointInvalid(path=str(path), reason=f"there is no pre-trained encoder; {remedy}")
+    return path
+
+
+def _train(stage: "Stage", name: "StageName", check: "Check", work: "Callable[[Stage], Path]") -> None:
+    """Check the data, then run the stage. After Ctrl-C the step at hand is finished and its state kept."""
+    from training.progress import ProgressBar, is_first_process
+    from workers.terminal import say, stderr, stdout, wait_for
+
+    recipe = stage.config.pretrain if name == "pretrain" else stage.config.probe
+    stop, ended = threading.Event(), threading.Event()
+    with ProgressBar(stderr) as bar, _writing(stage.out):
+        if is_first_process():
+            for summary in wait_for(lambda: check(stage.config, bar.checking), stop):
+                stderr.print(str(summary), soft_wrap=True)
+        watched = replace(stage, watch=bar.stepping(name, recipe.optimiser.steps), stop=stop.is_set)
+
+        def watched_work() -> Path:
+            try:
+                return work(watched)
+            finally:
+                ended.set()
+
+        try:
+            path = wait_for(watched_work, stop)
+        except KeyboardInterrupt:
+            if not ended.is_set():
+                say("stopping when this step ends, to keep its state; press again to stop at once")
+            while not ended.wait(WAKE_S):
+                pass
+            raise TrainingStopped from None
+    if is_first_process():
+        stdout.print(str(path), soft_wrap=True)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Says which folder it was that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputNotWritable(path=str(folder), reason=str(error)) from error
+
+
+def _print_cost(config: "TrainingConfig", name: "StageName") -> None:
+    from training.dry_run import estimate_stage
+    from workers.terminal import print_rows, wait_for
+
+    cost = wait_for(lambda: estimate_stage(config, name), threading.Event())
+    print_rows(f"{name} of {config.name} would take", cost.rows())
 
 
 def _print_json(record: Record) -> None:

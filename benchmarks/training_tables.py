@@ -1,0 +1,353 @@
+"""What pre-training, labels, sensors and sigma are worth on places that no model has seen.
+
+Every cell is a model that is trained once and whose answers are kept under --work: a run that is stopped goes on where it
+was. Splits: `val` is the archive's own validation side, `fold-0` to `fold-4` are five folds by place over all samples.
+Prints one table after the other in Markdown; `python benchmarks/training_tables.py --help` lists them.
+"""
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from contract.bands import Modality
+from contract.legend import Legend
+from training.calibrate import pooled
+from training.checkpoint import Provenance, load_encoder, save
+from training.config import TrainingConfig, read_config
+from training.data.chips import Cut
+from training.data.pool import SamplePool
+from training.data.splits import place_folds
+from training.evaluate.answers import Answers, Uncertainty
+from training.evaluate.bootstrap import Resampling
+from training.evaluate.exam import Exam, inputs_of
+from training.evaluate.metrics import ErrorDetection, Scores, score
+from training.evaluate.views import View, as_given, only
+from training.image_probe import ImageProbeConfig, embed, fit_image_probe, score_images
+from training.models.encoder import Encoder
+from training.models.mapping import MappingModel
+from training.models.raw import raw_features
+from training.pretrain import pretrain
+from training.run import Run
+from training.setup import Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
+from training.stages import conditions, fit_on
+from training.tensors import Inputs, Prediction
+
+FOLDS = 5
+VIEWS: dict[str, View] = {"both": as_given, "s2": only(Modality.S2), "s1": only(Modality.S1)}
+OBJECTIVES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    # name: changes to [model], changes to [pretrain]
+    "vdual": ({}, {}),
+    "dual": ({"variational": False}, {"divergence_weight": 0.0, "draws": 1}),
+    "vdual-mean": ({}, {"combine": "mean"}),
+    "vdual-head": ({}, {"head": "mlp"}),
+    "vdual-common-grid": ({}, {"pairs": "common"}),
+    "vdual-patch": ({}, {"level": "patch"}),
+    "dual-patch": ({"variational": False}, {"divergence_weight": 0.0, "draws": 1, "level": "patch"}),
+}
+RANDOM = "random"
+"""Objective of an encoder that was never pre-trained."""
+
+PATCH_TASK = "patch-task"
+"""The classes of whole images, from pooled embeddings."""
+PATCH_HEADER = """| encoder | probe | micro average precision | macro average precision |
+| --- | --- | --- | --- |"""
+PIXEL_STEP = 5
+"""Every fifth pixel trains the classical models: neighbours say the same."""
+DRAWS = 500
+
+
+def main() -> None:
+    """Train what is missing, print the tables that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", type=Path, help="training configuration; its labelled archives with all their splits")
+    parser.add_argument("--work", type=Path, required=True, help="folder of models and answers")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--splits", nargs="+", choices=("val", "folds"), default=["val"])
+    parser.add_argument("tables", nargs="+", choices=(*TABLES, PATCH_TASK))
+    chosen = parser.parse_args()
+    config = read_config(chosen.config)
+    every = tuple(spec.model_copy(update={"splits": None}) for spec in config.labelled)
+    bench = Bench(config.model_copy(update={"labelled": every}), chosen.work)
+    for split, table in itertools.product(chosen.splits, chosen.tables):
+        if table == PATCH_TASK:
+            _print_patch_task(bench, split, chosen.seeds)
+            continue
+        print(f"\n### {table}, {split}\n\n{HEADER}", flush=True)
+        for row in TABLES[table]:
+            seeds = range(chosen.seeds if isinstance(row.cell, Cell) else 1)
+            print(line(row.title, [bench.over(split, row, seed) for seed in seeds], config.legend), flush=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One model of a table."""
+
+    split: str = "val"
+    seed: int = 0
+    objective: str = "vdual"
+    encoder: str = "frozen"
+    labels: float = 1.0
+    """Share of the training samples whose labels are used."""
+    sensors: str = "both"
+    """What it is trained with."""
+    raw_bands: bool = True
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return "_".join(str(getattr(self, field.name)) for field in fields(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of a table."""
+
+    title: str
+    cell: Cell | str
+    """A trained model, or the name of a classifier on raw pixels."""
+    view: str = "both"
+    """What it is shown."""
+
+
+def _labels_rows() -> Iterable[Row]:
+    titles = {"vdual": "VDual-SimCLR", "dual": "Dual-SimCLR", RANDOM: "random encoder"}
+    for labels, (objective, title) in itertools.product((1.0, 0.1, 0.01), titles.items()):
+        yield Row(title=f"{title}, linear probe, {labels:.0%} of labels", cell=Cell(objective=objective, labels=labels))
+    titles = {"vdual": "VDual-SimCLR, fine-tuned", "dual": "Dual-SimCLR, fine-tuned", RANDOM: "from scratch"}
+    for labels, (objective, title) in itertools.product((1.0, 0.1, 0.01), titles.items()):
+        cell = Cell(objective=objective, labels=labels, encoder="trained")
+        yield Row(title=f"{title}, {labels:.0%} of labels", cell=cell)
+
+
+def _sensor_rows() -> Iterable[Row]:
+    for sensors, title in (("both", "both sensors"), ("s2", "Sentinel-2"), ("s1", "Sentinel-1")):
+        yield Row(title=f"trained with both, shown {title}", cell=Cell(encoder="trained"), view=sensors)
+    for sensors, title in (("s2", "Sentinel-2"), ("s1", "Sentinel-1")):
+        cell = Cell(encoder="trained", sensors=sensors)
+        yield Row(title=f"trained with {title} alone", cell=cell, view=sensors)
+
+
+def _formulation_rows() -> Iterable[Row]:
+    for objective in ("vdual", *(name for name in OBJECTIVES if name.startswith("vdual-")), "dual", RANDOM):
+        for raw_bands, title in ((True, "with raw bands"), (False, "without")):
+            yield Row(title=f"{objective}, {title}", cell=Cell(objective=objective, raw_bands=raw_bands))
+
+
+TABLES = {
+    "classical": [Row(title=f"{kind}, raw pixels", cell=kind) for kind in ("random forest", "logistic regression")],
+    "labels": list(_labels_rows()),
+    "sensors": list(_sensor_rows()),
+    "formulation": list(_formulation_rows()),
+}
+
+
+class Bench:
+    """Models and answers on disk."""
+
+    def __init__(self, config: TrainingConfig, work: Path) -> None:
+        self.config, self.work = config, work
+        self.pool = labelled_pool(config)
+        self.extra = unlabelled_pool(config)
+        self.fabric = start(config.hardware)
+
+    def sides(self, split: str) -> tuple[SamplePool, SamplePool]:
+        """Training samples and held-out samples of a split."""
+        entries = self.pool.entries
+        if split == "val":
+            held_out = [entry for entry in entries if entry.split == "val"]
+        else:
+            held_out = list(place_folds(entries, FOLDS, seed=0)[int(split.removeprefix("fold-"))])
+        inside, outside = self.pool.parted(held_out)
+        return outside, inside
+
+    def over(self, split: str, row: Row, seed: int) -> Answers:
+        """The answers of a row on a split, or on all five folds."""
+        parts = [split] if split == "val" else [f"fold-{number}" for number in range(FOLDS)]
+        if isinstance(row.cell, str):
+            return pooled([classical(self, part, row.cell)[row.view] for part in parts])
+        return pooled([self.answers(replace(row.cell, split=part, seed=seed))[row.view] for part in parts])
+
+    def answers(self, cell: Cell) -> dict[str, Answers]:
+        """The answers of a cell's model in every view, from disk if it was there before."""
+        path = self.work / "answers" / f"{cell.name}.npz"
+        if not path.exists():
+            began = time.monotonic()
+            train, held_out = self.sides(cell.split)
+            model = self._model(cell, train)
+            exam = Exam(
+                predictor=model, samples=held_out.samples(), legend=self.config.legend, conditions=conditions(model)
+            )
+            _store(path, {name: exam.answers(view) for name, view in VIEWS.items()})
+            print(f"# {cell.name}: {time.monotonic() - began:.0f} s", flush=True)
+        return _load(path)
+
+    def _recipe(self, cell: Cell) -> TrainingConfig:
+        model, pre = OBJECTIVES.get(cell.objective, ({}, {}))
+        config = self.config
+        changes = {"encoder": cell.encoder, "raw_bands": cell.raw_bands, "labels": cell.labels}
+        probe = config.probe.model_copy(update=changes)
+        if cell.sensors != "both":
+            shares = {"s2_dropped_share": float(cell.sensors == "s1"), "s1_dropped_share": float(cell.sensors == "s2")}
+            probe = probe.model_copy(update={"augment": probe.augment.model_copy(update=shares)})
+        return config.model_copy(
+            update={
+                "seed": cell.seed,
+                "model": config.model.model_copy(update=model),
+                "pretrain": config.pretrain.model_copy(update=pre),
+                "probe": probe,
+            }
+        )
+
+    def encoder(self, cell: Cell, train: SamplePool) -> Encoder:
+        """The encoder of a cell, from disk if it was there before."""
+        config = self._recipe(cell)
+        if cell.objective == RANDOM:
+            return new_encoder(config, train)
+        path = self.work / "encoders" / f"{cell.split}_{cell.seed}_{cell.objective}.pt"
+        if not path.exists():
+            began = time.monotonic()
+            recipe, pool = config.pretrain, SamplePool.join([train, self.extra])
+            cut = Cut(chip_px=recipe.chip_px, reach_px=recipe.reach_px, pairs=recipe.pairs)
+            chips = batches(
+                self.fabric, config, pool, Schedule(cut=cut, chips=recipe.chips, steps=recipe.optimiser.steps)
+            )
+            encoder = pretrain(self.fabric, new_encoder(config, train), chips, recipe, Run(seed=cell.seed))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save(path, encoder, Provenance(config=config, data=pool.archives, places=pool.places))
+            print(f"# pre-trained {path.stem}: {time.monotonic() - began:.0f} s", flush=True)
+        return load_encoder(path)[0]
+
+    def _model(self, cell: Cell, train: SamplePool) -> MappingModel:
+        config = self._recipe(cell)
+        return fit_on(self.fabric, config, self.encoder(cell, train), train, Run(seed=cell.seed)).cpu().eval()
+
+
+def _print_patch_task(bench: Bench, split: str, seeds: int) -> None:
+    print(f"\n### {PATCH_TASK}, {split}\n\n{PATCH_HEADER}", flush=True)
+    names = tuple(sorted({label for sample in bench.pool.samples() for label in sample.image_labels}))
+    parts = ["val"] if split == "val" else [f"fold-{number}" for number in range(FOLDS)]
+    for objective in ("vdual", "dual", "vdual-patch", "dual-patch", RANDOM):
+        for hidden in (0, 128):
+            scores = []
+            for seed, part in itertools.product(range(seeds), parts):
+                train, held_out = bench.sides(part)
+                encoder = bench.encoder(Cell(split=part, seed=seed, objective=objective), train)
+                probe = fit_image_probe(embed(encoder, train.samples(), names), ImageProbeConfig(hidden=hidden), seed)
+                scores.append(score_images(probe, embed(encoder, held_out.samples(), names)))
+            micro, macro = (_spread([getattr(s, f"{k}_precision") for s in scores]) for k in ("micro", "macro"))
+            print(f"| {objective} | {'MLP-128' if hidden else 'linear'} | {micro} | {macro} |", flush=True)
+
+
+class Classical:
+    """A classifier of scikit-learn on the raw features of single pixels, as a predictor."""
+
+    def __init__(self, bench: Bench, train: SamplePool, kind: str) -> None:
+        self.bands, self.classes = bench.config.bands, len(bench.config.legend.classes)
+        encoder = new_encoder(bench.config, train)
+        self.s2, self.s1 = encoder.standardise_s2, encoder.standardise_s1
+        self.classifier = (
+            RandomForestClassifier(200, min_samples_leaf=5, n_jobs=-1, random_state=0)
+            if kind == "random forest"
+            else LogisticRegression(max_iter=300)
+        )
+        index = Exam(predictor=self, samples=(), legend=bench.config.legend).class_index
+        features, labels = [], []
+        for sample in train.samples():
+            of_pixels = self._features(inputs_of(sample, self.bands))[0]
+            target = index(sample.labels).ravel()
+            features.append(of_pixels[target >= 0][::PIXEL_STEP])
+            labels.append(target[target >= 0][::PIXEL_STEP])
+        self.classifier.fit(np.concatenate(features), np.concatenate(labels))
+
+    def __call__(self, inputs: Inputs) -> Prediction:
+        """Probabilities of every pixel; a classifier has no embedding, so all variance is aleatoric."""
+        rows, columns = inputs.s2.shape[-2:]
+        known = self.classifier.predict_proba(self._features(inputs).reshape(rows * columns, -1))
+        probabilities = np.zeros((len(known), self.classes), np.float32)
+        probabilities[:, self.classifier.classes_] = known
+        planes = torch.from_numpy(probabilities.T.reshape(1, self.classes, rows, columns))
+        total = (planes * (1 - planes)).sum(dim=1)
+        nothing = torch.zeros_like(total)
+        return Prediction(
+            probabilities=planes, total=total, aleatoric=total, embedding=nothing, latent_variance=nothing,
+            embedding_norm=nothing,
+        )  # fmt: skip
+
+    def _features(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+        """(1, pixels, features)."""
+        return raw_features(inputs, self.bands, self.s2, self.s1).flatten(2).transpose(1, 2).numpy()
+
+
+def classical(bench: Bench, split: str, kind: str) -> dict[str, Answers]:
+    """The answers of a classifier on raw pixels."""
+    path = bench.work / "answers" / f"{split}_{kind}.npz".replace(" ", "-")
+    if not path.exists():
+        train, held_out = bench.sides(split)
+        predictor = Classical(bench, train, kind)
+        exam = Exam(predictor=predictor, samples=held_out.samples(), legend=bench.config.legend)
+        _store(path, {"both": exam.answers()})
+    return _load(path)
+
+
+def line(title: str, runs: Sequence[Answers], legend: Legend) -> str:
+    """Means over seeds, with the spread of the first three figures and the interval of one run's balanced accuracy."""
+    scores = [score("", answers, legend, Resampling(places=len(answers.places), draws=DRAWS)) for answers in runs]
+    cells = [
+        _spread([each.overall_accuracy.value for each in scores]),
+        _spread([each.balanced_accuracy.value for each in scores]),
+        _spread([each.mean_iou.value for each in scores]),
+        _spread([each.nll.value for each in scores]),
+        _spread([each.ece.value for each in scores]),
+        _spread([_detection(each, Uncertainty.TOTAL).auroc.value for each in scores]),
+        _spread([_detection(each, Uncertainty.TOTAL).kept_accuracy.value for each in scores]),
+        f"{scores[0].balanced_accuracy.low:.3f} to {scores[0].balanced_accuracy.high:.3f}",
+    ]
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+HEADER = """| model | OA | balanced | mIoU | NLL | ECE | AUROC total | OA at 80 % | 95 % of balanced, first seed |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |"""
+
+
+def _detection(scores: Scores, kind: Uncertainty) -> ErrorDetection:
+    return next(each for each in scores.detection if each.uncertainty is kind)
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    deviation = f" ± {np.std(known, ddof=1):.3f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.3f}{deviation}"
+
+
+def _store(path: Path, views: dict[str, Answers]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{view}/{f.name}": np.asarray(getattr(a, f.name)) for view, a in views.items() for f in fields(a)}
+    part = path.with_name(path.name + ".part.npz")
+    np.savez_compressed(part, **arrays)
+    part.rename(path)
+
+
+def _load(path: Path) -> dict[str, Answers]:
+    with np.load(path) as arrays:
+        views = dict.fromkeys(key.partition("/")[0] for key in arrays)
+        return {view: _answers({f.name: arrays[f"{view}/{f.name}"] for f in fields(Answers)}) for view in views}
+
+
+def _answers(columns: dict[str, npt.NDArray[np.generic]]) -> Answers:
+    places, outside = tuple(str(place) for place in columns.pop("places")), int(columns.pop("outside_legend"))
+    return Answers(places=places, outside_legend=outside, **columns)
+
+
+if __name__ == "__main__":
+    main()
