@@ -220,7 +220,7 @@ class Bench:
             chips = batches(
                 self.fabric, config, pool, Schedule(cut=cut, chips=recipe.chips, steps=recipe.optimiser.steps)
             )
-            encoder = pretrain(self.fabric, new_encoder(config, train), chips, recipe, Run(seed=cell.seed))
+            encoder = pretrain(self.fabric, new_encoder(config, pool), chips, recipe, Run(seed=cell.seed))
             path.parent.mkdir(parents=True, exist_ok=True)
             save(path, encoder, Provenance(config=config, data=pool.archives, places=pool.places))
             print(f"# pre-trained {path.stem}: {time.monotonic() - began:.0f} s", flush=True)

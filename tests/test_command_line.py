@@ -2,11 +2,8 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +11,8 @@ import pytest
 
 from contract.bundle import BundleManifest
 from contract.request import JobState, MapResult
-from landsigma import main, shelves
+from landsigma import shelves
+from tests.commands import Landsigma
 from workers.demo.scene import make_demo_scene
 from workers.estimate import Estimate
 
@@ -22,35 +20,6 @@ ROOT = Path(__file__).resolve().parents[1]
 DATES = ("--from", "2021-04-01", "--to", "2021-10-01")
 ODD_NAME = "a [red]b[/red] :bear: [/] c"
 """Spaces, and what Rich would take for markup."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """What is left of a command."""
-
-    status: int
-    out: str
-    err: str
-
-
-Landsigma = Callable[..., Ended]
-
-
-@pytest.fixture
-def landsigma(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Landsigma]:
-    """Runs the command line in this process."""
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["landsigma", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return Ended(status=int(ended.value.code or 0), out=said.out, err=said.err)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")

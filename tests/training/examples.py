@@ -37,6 +37,7 @@ UNCHANGED = AugmentConfig(
     s1_noise_db=0,
     speckle_share=0,
     cloud_share=0,
+    cloud_known_share=0,
     box_share=0,
     flat_band_share=0,
     noise_band_share=0,

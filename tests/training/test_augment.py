@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from scipy import ndimage, stats
 from torch import Tensor
 
+from tests.training.examples import UNCHANGED
 from training.augment import (
     LEVELS,
     NOISE_DB,
@@ -23,23 +24,6 @@ from training.augment import (
 )
 from training.tensors import Inputs
 
-NOTHING = AugmentConfig(
-    s2_gain=0,
-    s2_band_gain=0,
-    s2_offset=0,
-    s2_noise=0,
-    s1_offset_db=0,
-    s1_band_offset_db=0,
-    s1_noise_db=0,
-    speckle_share=0,
-    cloud_share=0,
-    cloud_known_share=0,
-    box_share=0,
-    flat_band_share=0,
-    noise_band_share=0,
-    s2_dropped_share=0,
-    s1_dropped_share=0,
-)
 EVERYTHING = AugmentConfig(
     speckle_share=1,
     cloud_share=1,
@@ -54,7 +38,7 @@ EVERYTHING = AugmentConfig(
 
 def config(**changes: float | tuple[float, float]) -> AugmentConfig:
     """A configuration that does only what is named."""
-    return AugmentConfig.model_validate(NOTHING.model_dump() | changes)
+    return AugmentConfig.model_validate(UNCHANGED.model_dump() | changes)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -199,7 +183,7 @@ def test_infinitely_many_looks_add_nothing(whole: Inputs) -> None:
 
 
 def test_nothing_asked_is_nothing_done(gappy: Inputs) -> None:
-    assert same(augment(gappy, NOTHING, seeded()), gappy)
+    assert same(augment(gappy, UNCHANGED, seeded()), gappy)
 
 
 @pytest.mark.parametrize("settings", [AugmentConfig(), EVERYTHING], ids=["default", "everything"])

@@ -6,8 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from contract.bundle import Calibration
-from landsigma import main
+from tests.commands import Ended, Landsigma
 from tests.training.data.layouts_reben import S1_BANDS, TinyPatch, write_flat
 from training.checkpoint import load_encoder, load_model
 from training.evaluate.report import Evaluation
@@ -98,35 +96,6 @@ labels = "{name}/clc.tif"
 label_table = "corine"
 """
 """The same files, which all lie where the first patch of T34VER does."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
-    """What is left of a command."""
-
-    status: int
-    out: str
-    err: str
-
-
-Landsigma = Callable[..., Ended]
-
-
-@pytest.fixture
-def landsigma(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Landsigma]:
-    """Runs the command line in this process."""
-
-    def run(*arguments: str | Path) -> Ended:
-        monkeypatch.setattr(sys, "argv", ["landsigma", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return Ended(status=int(ended.value.code or 0), out=said.out, err=said.err)
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

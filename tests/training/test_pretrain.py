@@ -248,6 +248,15 @@ def test_another_seed_gives_another_encoder() -> None:
     assert not same(trained(Run(seed=1)), trained(Run(seed=2)))
 
 
+def test_each_step_draws_anew() -> None:
+    losses: list[float] = []
+    run = Run(seed=1, watch=lambda _step, figures: losses.append(figures["contrastive"]))
+    batch = next(batches())
+    standstill = changed(CONFIG, optimiser={"steps": STEPS, "learning_rate": 1e-12})
+    pretrain(cpu(), encoder().train(), iter([batch] * STEPS), standstill, run)
+    assert len(set(losses)) == STEPS
+
+
 def test_the_encoder_that_comes_back_is_the_average_not_the_last() -> None:
     last = encoder().train()
     average = trained(Run(seed=1), changed(CONFIG, optimiser={"steps": STEPS, "average": 0.9}), network=last)

@@ -166,6 +166,15 @@ def test_in_mixed_precision_the_loss_is_about_that_of_single_precision(network: 
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+def test_each_step_draws_anew() -> None:
+    losses: list[float] = []
+    run = Run(seed=1, watch=lambda _step, terms: losses.append(terms["classification"]))
+    batch = next(batches())
+    standstill = changed(optimiser={"steps": STEPS, "learning_rate": 1e-12})
+    fit_probe(cpu(), model(), iter([batch] * STEPS), standstill, run, ONES)
+    assert len(set(losses)) == STEPS
+
+
 # --- resuming ---------------------------------------------------------------------------------------------------------
 
 
