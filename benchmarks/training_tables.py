@@ -183,9 +183,7 @@ class Bench:
             began = time.monotonic()
             train, held_out = self.sides(cell.split)
             model = self._model(cell, train)
-            exam = Exam(
-                predictor=model, samples=held_out.samples(), legend=self.config.legend, conditions=conditions(model)
-            )
+            exam = Exam(predictor=model, samples=held_out, legend=self.config.legend, conditions=conditions(model))
             _store(path, {name: exam.answers(view) for name, view in VIEWS.items()})
             print(f"# {cell.name}: {time.monotonic() - began:.0f} s", flush=True)
         return _load(path)
@@ -233,7 +231,7 @@ class Bench:
 
 def _print_patch_task(bench: Bench, split: str, seeds: int) -> None:
     print(f"\n### {PATCH_TASK}, {split}\n\n{PATCH_HEADER}", flush=True)
-    names = tuple(sorted({label for sample in bench.pool.samples() for label in sample.image_labels}))
+    names = tuple(sorted({label for sample in bench.pool for label in sample.image_labels}))
     parts = ["val"] if split == "val" else [f"fold-{number}" for number in range(FOLDS)]
     for objective in ("vdual", "dual", "vdual-patch", "dual-patch", RANDOM):
         for hidden in (0, 128):
@@ -241,8 +239,8 @@ def _print_patch_task(bench: Bench, split: str, seeds: int) -> None:
             for seed, part in itertools.product(range(seeds), parts):
                 train, held_out = bench.sides(part)
                 encoder = bench.encoder(Cell(split=part, seed=seed, objective=objective), train)
-                probe = fit_image_probe(embed(encoder, train.samples(), names), ImageProbeConfig(hidden=hidden), seed)
-                scores.append(score_images(probe, embed(encoder, held_out.samples(), names)))
+                probe = fit_image_probe(embed(encoder, train, names), ImageProbeConfig(hidden=hidden), seed)
+                scores.append(score_images(probe, embed(encoder, held_out, names)))
             micro, macro = (_spread([getattr(s, f"{k}_precision") for s in scores]) for k in ("micro", "macro"))
             print(f"| {objective} | {'MLP-128' if hidden else 'linear'} | {micro} | {macro} |", flush=True)
 
@@ -261,7 +259,7 @@ class Classical:
         )
         index = Exam(predictor=self, samples=(), legend=bench.config.legend).class_index
         features, labels = [], []
-        for sample in train.samples():
+        for sample in train:
             of_pixels = self._features(inputs_of(sample, self.bands))[0]
             target = index(sample.labels).ravel()
             features.append(of_pixels[target >= 0][::PIXEL_STEP])
@@ -293,7 +291,7 @@ def classical(bench: Bench, split: str, kind: str) -> dict[str, Answers]:
     if not path.exists():
         train, held_out = bench.sides(split)
         predictor = Classical(bench, train, kind)
-        exam = Exam(predictor=predictor, samples=held_out.samples(), legend=bench.config.legend)
+        exam = Exam(predictor=predictor, samples=held_out, legend=bench.config.legend)
         _store(path, {"both": exam.answers()})
     return _load(path)
 

@@ -119,20 +119,23 @@ def pooled(parts: Sequence[Answers]) -> Answers:
 
 @torch.no_grad()
 def _held_out(fold: Fold, index: int, conditions: Conditions) -> HeldOut:
-    """What the fold's model made of a sample under the conditions of an exam; experts are kept of the sample alone."""
+    """What the fold's model made of a sample under the conditions of an exam, without most of the halo."""
     model, sample = fold.model.eval().requires_grad_(requires_grad=False), fold.samples[index]
     exam = Exam(predictor=model, samples=[sample], legend=model.legend)
     assert sample.labels is not None  # noqa: S101  labelled pools hold no others
     target = torch.from_numpy(exam.class_index(sample.labels))[None]
     rows, columns = (-length % conditions.alignment_px for length in target.shape[1:])
-    inputs = _padded(inputs_of(sample, model.encoder.bands), (0, columns, 0, rows))
-    experts = model.encoder.experts(_padded(inputs, (conditions.halo_px,) * 4))
-    halo = -conditions.halo_px // STRIDE
+    halo_px = conditions.halo_px
+    kept_px = min(STRIDE, halo_px)  # interpolation at the edge looks one location further
+    margins = (kept_px, kept_px + columns, kept_px, kept_px + rows)
+    inputs = inputs_of(sample, model.encoder.bands)
+    experts = model.encoder.experts(_padded(inputs, (halo_px, halo_px + columns, halo_px, halo_px + rows)))
+    beyond = (kept_px - halo_px) // STRIDE
     return HeldOut(
         model=model,
-        inputs=inputs,
-        experts=(_cropped(experts[0], halo), _cropped(experts[1], halo)),
-        target=functional.pad(target, (0, columns, 0, rows), value=IGNORED),
+        inputs=_padded(inputs, margins),
+        experts=(_cropped(experts[0], beyond), _cropped(experts[1], beyond)),
+        target=functional.pad(target, margins, value=IGNORED),
     )
 
 
@@ -140,9 +143,9 @@ def _padded(inputs: Inputs, margins: tuple[int, ...]) -> Inputs:
     return Inputs(**{plane.name: functional.pad(getattr(inputs, plane.name), margins) for plane in fields(inputs)})
 
 
-def _cropped(expert: Expert, halo: int) -> Expert:
-    """The expert without the halo, a negative number of locations."""
-    mean, log_variance = (functional.pad(plane, (halo,) * 4) for plane in (expert.mean, expert.log_variance))
+def _cropped(expert: Expert, beyond: int) -> Expert:
+    """The expert without the outermost locations, of which the number is negative."""
+    mean, log_variance = (functional.pad(plane, (beyond,) * 4) for plane in (expert.mean, expert.log_variance))
     return Expert(mean=mean, log_variance=log_variance)
 
 

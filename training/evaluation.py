@@ -1,10 +1,9 @@
 """The evaluation of a checkpoint: on ground that it has not seen, and the folder that holds what came out."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, overload
+from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -13,7 +12,7 @@ from training.checkpoint import Provenance, load_model
 from training.config import read_config
 from training.data.archives import ArchiveSpec, open_archive
 from training.data.pool import SamplePool
-from training.data.sample import Entry, Sample
+from training.data.sample import Entry
 from training.data.splits import refuse_overlap
 from training.evaluate.exam import Exam
 from training.evaluate.maps import write_maps
@@ -67,7 +66,7 @@ def evaluate_checkpoint(path: Path, question: Question, folder: Path) -> Evaluat
     """
     model, provenance = load_model(path)
     pool = _unseen(path, provenance, question)
-    exam = Exam(predictor=model, samples=_Unread(pool), legend=model.legend, conditions=conditions(model))
+    exam = Exam(predictor=model, samples=pool, legend=model.legend, conditions=conditions(model))
     evaluation = evaluate(
         exam,
         model=provenance.config.name,
@@ -79,25 +78,6 @@ def evaluate_checkpoint(path: Path, question: Question, folder: Path) -> Evaluat
     write_maps(folder, exam)
     write_evaluation(folder, evaluation)
     return evaluation
-
-
-class _Unread(Sequence[Sample]):
-    """The samples of a pool, each read when its turn comes."""
-
-    def __init__(self, pool: SamplePool) -> None:
-        self._pool = pool
-
-    def __len__(self) -> int:
-        return len(self._pool)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Sample]: ...
-    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
-        if isinstance(index, slice):
-            return [self._pool.read(one) for one in range(len(self))[index]]
-        return self._pool.read(range(len(self))[index])
 
 
 def _unseen(path: Path, provenance: Provenance, question: Question) -> SamplePool:

@@ -114,7 +114,7 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
         encoder, _ = _encoder(config, pool, encoder_path)
         run = stage.run(f"calibrate/fold-{number}")
         fitted = fit_on(fabric, config, encoder, outside, run)
-        folds.append(Fold(model=fitted.cpu(), samples=inside.samples()))
+        folds.append(Fold(model=fitted.cpu(), samples=inside))
     calibration = calibrate(folds, config.calibrate, conditions(model))
     model.calibrate(calibration)
     path = stage.out / MODEL_NAME

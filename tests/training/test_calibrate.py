@@ -13,8 +13,8 @@ from torch.nn import functional
 from contract.bands import Modality
 from contract.bundle import Calibration
 from tests.training.evaluate.examples import random_answers
-from tests.training.examples import LEGEND, STATISTICS, encoder, entry, inputs, model_config, observed
-from training.calibrate import CalibrateConfig, Fold, calibrate, pooled
+from tests.training.examples import LEGEND, STATISTICS, encoder, entry, inputs, model_config, observed, worn
+from training.calibrate import CalibrateConfig, Fold, Numbers, _held_out, calibrate, pooled
 from training.data.sample import BandChoice, Sample
 from training.evaluate.answers import Answers
 from training.evaluate.conformal import fit_thresholds
@@ -68,22 +68,20 @@ def by_embedding() -> MappingModel:
 
 def drawn(count: int, truth: MappingModel) -> list[Sample]:
     """Samples whose labels are drawn from the probabilities of a model."""
-    random, samples = np.random.default_rng(0), []
-    rows, columns = SHAPE
-    for index in range(count):
-        chips = inputs(1, 32, 48, seed=index)
-        with torch.no_grad():
-            probabilities = truth(chips).probabilities[0].permute(1, 2, 0).double().numpy()
-        classes = (random.random((32, 48, 1)) > probabilities.cumsum(axis=2)).sum(axis=2)
-        planes = {Modality.S2: chips.s2[0], Modality.S1: chips.s1[0]}
-        samples.append(
-            Sample(
-                entry=entry(str(index), f"place-{index}"),
-                observations={kind: observed(plane[:, :rows, :columns].numpy()) for kind, plane in planes.items()},
-                labels=VALUES[np.minimum(classes, 2)][:rows, :columns],
-            )
-        )
-    return samples
+    random = np.random.default_rng(0)
+    return [_labelled(index, truth, random) for index in range(count)]
+
+
+def _labelled(index: int, truth: MappingModel, random: np.random.Generator) -> Sample:
+    chips = inputs(1, *SHAPE, seed=index)
+    sample = Sample(
+        entry=entry(str(index), f"place-{index}"),
+        observations={Modality.S2: observed(chips.s2[0].numpy()), Modality.S1: observed(chips.s1[0].numpy())},
+    )
+    exam = Exam(predictor=truth, samples=[sample], legend=LEGEND, conditions=conditions(truth))
+    probabilities = exam.predict(chips).probabilities[0].permute(1, 2, 0).double().numpy()
+    classes = (random.random((*SHAPE, 1)) > probabilities.cumsum(axis=2)).sum(axis=2)
+    return replace(sample, labels=VALUES[np.minimum(classes, 2)])
 
 
 def surprise(model: MappingModel, samples: Sequence[Sample], calibration: Calibration) -> float:
@@ -118,8 +116,30 @@ def test_an_expert_that_misleads_loses_its_weight() -> None:
     truth.calibrate(_numbers(s2=1, s1=0))
     model = by_embedding()
     fitted = calibrate([Fold(model=model, samples=drawn(8, truth))], CONFIG, conditions(model))
-    assert fitted.expert_weights[Modality.S2] > 0.7
+    assert fitted.expert_weights[Modality.S2] > 0.6
     assert fitted.expert_weights[Modality.S1] < 0.05
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
+def test_the_scale_of_variances_is_found(scale: float) -> None:
+    truth, model = by_embedding(), by_embedding()
+    truth.calibrate(_numbers(variance_scale=scale))
+    fitted = calibrate([Fold(model=model, samples=drawn(12, truth))], CONFIG, conditions(model))
+    assert fitted.variance_scale == pytest.approx(scale, rel=0.4)
+    assert fitted.temperature == pytest.approx(1, rel=0.15)
+
+
+def test_what_is_fitted_is_what_an_exam_would_find() -> None:
+    """Up to the edge of a sample, where it matters what lies beyond."""
+    torch.manual_seed(0)
+    model = worn(MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)).eval()
+    sample = drawn(1, by_pixel())[0]
+    numbers = Numbers.of(torch.tensor([0.3, -0.4, 0.2, -0.6]))
+    held_out = _held_out(Fold(model=model, samples=[sample]), 0, conditions(model))
+    fitted = held_out.loss(numbers).item() / sample.labels.size
+    temperature, variance_scale, s2, s1 = np.exp([0.3, -0.4, 0.2, -0.6])
+    calibration = _numbers(temperature=temperature, variance_scale=variance_scale, s2=s2, s1=s1)
+    assert fitted == pytest.approx(surprise(model, [sample], calibration), rel=1e-5)
 
 
 def test_the_fitted_numbers_explain_labels_as_well_as_those_that_made_them() -> None:

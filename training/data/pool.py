@@ -1,9 +1,9 @@
-"""SamplePool: samples of several archives as one list, kept in memory as far as they fit."""
+"""SamplePool: samples of several archives as one sequence, kept in memory as far as they fit."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ CACHED_SAMPLES: Final = 4096
 """Samples kept in memory by each process: about 1.4 GiB of 120 px patches in six bands."""
 
 
-class SamplePool:
-    """Entries of any archives, read on demand."""
+class SamplePool(Sequence[Sample]):
+    """Samples of any archives, each read when its turn comes."""
 
     def __init__(self, members: Iterable[tuple[Archive, Entry]]) -> None:
         self._members = list(members)
@@ -34,6 +34,15 @@ class SamplePool:
 
     def __len__(self) -> int:
         return len(self._members)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> "SamplePool": ...
+    def __getitem__(self, index: int | slice) -> "Sample | SamplePool":
+        if isinstance(index, slice):
+            return SamplePool(self._members[index])
+        return self.read(range(len(self))[index])
 
     def __reduce__(self) -> tuple[type["SamplePool"], tuple[list[tuple[Archive, Entry]]]]:
         # Caches cannot be sent to processes that load; each has its own.
@@ -61,22 +70,17 @@ class SamplePool:
 
     def parted(self, entries: Iterable[Entry]) -> tuple["SamplePool", "SamplePool"]:
         """The samples of these entries, and the others."""
-        names = {entry.name for entry in entries}
-        inside = [index for index, entry in enumerate(self.entries) if entry.name in names]
-        outside = [index for index, entry in enumerate(self.entries) if entry.name not in names]
+        chosen = set(entries)
+        inside = [index for index, entry in enumerate(self.entries) if entry in chosen]
+        outside = [index for index, entry in enumerate(self.entries) if entry not in chosen]
         return self.select(inside), self.select(outside)
-
-    def samples(self) -> list[Sample]:
-        """All of them, read."""
-        return [self.read(index) for index in range(len(self))]
 
     def class_pixels(self, legend: Legend) -> NDArray[np.int64]:
         """Labelled pixels of each class of the legend, (K,)."""
         counts = np.zeros(256, np.int64)
-        for index in range(len(self)):
-            labels = self.read(index).labels
-            if labels is not None:
-                counts += np.bincount(labels.ravel(), minlength=256)
+        for sample in self:
+            if sample.labels is not None:
+                counts += np.bincount(sample.labels.ravel(), minlength=256)
         return counts[[entry.value for entry in legend.classes]]
 
     def _read(self, index: int) -> Sample:

@@ -54,13 +54,13 @@ class CompactTrunk(nn.Module):
 def _radius_px(blocks: tuple[int, int, int]) -> int:
     """The furthest input pixel that an output pixel can see, along one axis."""
     # A 3x3 convolution reaches one position further at the stride of its input; linear interpolation reaches one
-    # position of the coarser grid; and a position stands for a whole cell, of which the far corner may be meant.
+    # position of the coarser grid.
     fine, middle, coarse = blocks
     at_stride_2 = 1 + 2 * fine + 1  # stem, blocks, join
     at_stride_4 = 2 * middle + 1  # blocks, interpolation to stride 2
     at_stride_8 = 2 * coarse + 1  # blocks, interpolation to stride 4
     interpolation_to_pixels = 1
-    return 2 * (at_stride_2 + interpolation_to_pixels) + 4 * at_stride_4 + 8 * at_stride_8 + ALIGNMENT_PX - 1
+    return 2 * (at_stride_2 + interpolation_to_pixels) + 4 * at_stride_4 + 8 * at_stride_8
 
 
 class Branch(nn.Module):

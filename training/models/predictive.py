@@ -35,9 +35,11 @@ def variances(probabilities: Tensor, logit_variance: Tensor) -> tuple[Tensor, Te
     against the mixture of the others.
     """
     spread = probabilities * (1 - probabilities)  # (N, K, H, W)
-    # D_c = sum over k != c of p_k (s_c + s_k) / (1 - p_c)
-    others = (1 - probabilities).clamp_min(SMALL)
-    weighted = (probabilities * logit_variance).sum(dim=1, keepdim=True) - probabilities * logit_variance
-    difference = logit_variance + weighted / others
+    # The others' logit is taken as their mean, weighted by q_k = p_k / (1 - p_c), and logits as independent:
+    # D_c = s_c + sum over k != c of q_k^2 s_k. With weights q_k in place of q_k^2, and eight classes, variances come out
+    # half as large again as those of samples.
+    weighted = probabilities.square() * logit_variance
+    others = (weighted.sum(dim=1, keepdim=True) - weighted).clamp_min(0)
+    difference = logit_variance + others / (1 - probabilities).clamp_min(SMALL).square()
     share = 1 - torch.rsqrt(1 + PROBIT * difference)
     return spread.sum(dim=1), (spread * share).sum(dim=1)

@@ -48,7 +48,7 @@ def test_nothing_is_read_before_it_is_asked_for_and_then_once(archives: list[Cou
 
 def test_a_selection_keeps_its_order(archives: list[Counting]) -> None:
     chosen = SamplePool.of(archives).select([4, 0])
-    assert [sample.entry.name for sample in chosen.samples()] == ["coloured-4", "coloured-0"]
+    assert [sample.entry.name for sample in chosen] == ["coloured-4", "coloured-0"]
 
 
 def test_pools_are_joined_in_order(archives: list[Counting]) -> None:
@@ -74,7 +74,7 @@ def test_labelled_pixels_are_counted_by_class(archives: list[Counting]) -> None:
     partly.labels[:4] = 0
     partly.labels[4:6] = 95
     pool = SamplePool.of([*archives, MemoryArchive([bare, partly])])
-    labels = np.concatenate([sample.labels.ravel() for sample in pool.samples() if sample.labels is not None])
+    labels = np.concatenate([sample.labels.ravel() for sample in pool if sample.labels is not None])
     assert pool.class_pixels(LEGEND).tolist() == [(labels == value).sum() for value in (10, 40, 80)]
 
 
