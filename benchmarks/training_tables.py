@@ -24,6 +24,7 @@ from training.calibrate import pooled
 from training.checkpoint import Provenance, load_encoder, save
 from training.config import TrainingConfig, read_config
 from training.data.chips import Cut
+from training.data.legends import class_indices
 from training.data.pool import SamplePool
 from training.data.splits import place_folds
 from training.evaluate.answers import Answers, Uncertainty
@@ -213,7 +214,7 @@ class Bench:
         path = self.work / "encoders" / f"{cell.split}_{cell.seed}_{cell.objective}.pt"
         if not path.exists():
             began = time.monotonic()
-            recipe, pool = config.pretrain, SamplePool.join([train, self.extra])
+            recipe, pool = config.pretrain, SamplePool.join([train, self.extra]).paired()
             cut = Cut(chip_px=recipe.chip_px, reach_px=recipe.reach_px, pairs=recipe.pairs)
             chips = batches(
                 self.fabric, config, pool, Schedule(cut=cut, chips=recipe.chips, steps=recipe.optimiser.steps)
@@ -257,11 +258,10 @@ class Classical:
             if kind == "random forest"
             else LogisticRegression(max_iter=300)
         )
-        index = Exam(predictor=self, samples=(), legend=bench.config.legend).class_index
         features, labels = [], []
         for sample in train:
             of_pixels = self._features(inputs_of(sample, self.bands))[0]
-            target = index(sample.labels).ravel()
+            target = class_indices(sample.labels, bench.config.legend).ravel()
             features.append(of_pixels[target >= 0][::PIXEL_STEP])
             labels.append(target[target >= 0][::PIXEL_STEP])
         self.classifier.fit(np.concatenate(features), np.concatenate(labels))
@@ -307,7 +307,7 @@ def line(title: str, runs: Sequence[Answers], legend: Legend) -> str:
         _spread([each.ece.value for each in scores]),
         _spread([_detection(each, Uncertainty.TOTAL).auroc.value for each in scores]),
         _spread([_detection(each, Uncertainty.TOTAL).kept_accuracy.value for each in scores]),
-        f"{scores[0].balanced_accuracy.low:.3f} to {scores[0].balanced_accuracy.high:.3f}",
+        str(scores[0].balanced_accuracy),
     ]
     return f"| {title} | {' | '.join(cells)} |"
 

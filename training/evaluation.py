@@ -17,7 +17,7 @@ from training.data.splits import refuse_overlap
 from training.evaluate.exam import Exam
 from training.evaluate.maps import write_maps
 from training.evaluate.pictures import write_charts
-from training.evaluate.report import Evaluation, evaluate, write_evaluation
+from training.evaluate.report import EVALUATION_NAME, Evaluation, evaluate, write_evaluation
 from training.stages import conditions
 
 LabelledKind = Literal["reben", "sen12ms", "dfc2020"]
@@ -74,6 +74,7 @@ def evaluate_checkpoint(path: Path, question: Question, folder: Path) -> Evaluat
         thresholds=provenance.calibration.conformal if provenance.calibration else (),
     )
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / EVALUATION_NAME).unlink(missing_ok=True)  # pictures never stand beside figures of another run
     write_charts(folder, evaluation)
     write_maps(folder, exam)
     write_evaluation(folder, evaluation)

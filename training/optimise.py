@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, cast
 
 import torch
+from lightning_fabric import Fabric
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -62,6 +63,17 @@ def averaged(module: nn.Module, config: OptimiserConfig) -> AveragedModel:
     """The exponential average of a module's weights and of its norms' statistics."""
     decay = get_ema_multi_avg_fn(config.average)  # type: ignore[no-untyped-call]  # torch does not type it
     return AveragedModel(module, multi_avg_fn=decay, use_buffers=True)
+
+
+def clip(fabric: Fabric, module: nn.Module, optimiser: Optimizer, config: OptimiserConfig, step: int) -> Tensor:
+    """Scale the gradient down to the largest norm, and say what it was.
+
+    Raises:
+        LossNotFinite: The gradient is not finite.
+    """
+    norm = fabric.clip_gradients(module, optimiser, max_norm=config.clip, error_if_nonfinite=False)
+    refuse_non_finite({"gradient": cast("Tensor", norm)}, step)
+    return cast("Tensor", norm)
 
 
 def ramp(step: int, *, steps: int, share: float) -> float:

@@ -19,7 +19,7 @@ from training.losses.divergence import divergence_loss, divergence_per_dimension
 from training.models.encoder import Encoder
 from training.models.expert import Expert
 from training.models.layers import STRIDE
-from training.optimise import OptimiserConfig, averaged, make_optimiser, ramp, refuse_non_finite
+from training.optimise import OptimiserConfig, averaged, clip, make_optimiser, ramp, refuse_non_finite
 from training.run import Run
 from training.tensors import Inputs
 
@@ -116,7 +116,7 @@ def pretrain(fabric: Fabric, encoder: Encoder, chips: Iterator[Batch], config: P
         refuse_non_finite(terms, step)
         loss = terms["contrastive"] + weight * terms["divergence"]
         fabric.backward(loss)
-        norm = cast("Tensor", fabric.clip_gradients(model, wrapped, max_norm=config.optimiser.clip))
+        norm = clip(fabric, model, wrapped, config.optimiser, step)
         wrapped.step()
         wrapped.zero_grad()
         schedule.step()

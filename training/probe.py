@@ -16,7 +16,7 @@ from training.data.chips import Batch, Chips
 from training.losses.classification import IGNORED, classification_loss
 from training.losses.divergence import divergence_loss, divergence_per_dimension
 from training.models.mapping import MappingModel
-from training.optimise import OptimiserConfig, averaged, make_optimiser, refuse_non_finite
+from training.optimise import OptimiserConfig, averaged, clip, make_optimiser, refuse_non_finite
 from training.run import Run
 
 RAREST: Final = 0.02
@@ -82,7 +82,7 @@ def fit_probe(
         terms = wrapped_model(batch, run.generator(step, fabric))
         refuse_non_finite(terms, step)
         fabric.backward(terms["classification"] + divergence_weight * terms["divergence"])
-        fabric.clip_gradients(wrapped_model, wrapped, max_norm=config.optimiser.clip)
+        clip(fabric, wrapped_model, wrapped, config.optimiser, step)
         wrapped.step()
         wrapped.zero_grad()
         schedule.step()

@@ -50,9 +50,10 @@ def check_labels(config: TrainingConfig, progress_of: ProgressOf) -> list[Checke
         TrainingError: Data are missing, broken, on both sides of a split, or hold no label of the configured classes.
     """
     checked = _checked(config, config.labelled, progress_of)
-    if not {value for archive in checked for value in archive.summary.labels} & {*config.classes}:
-        reason = f"no labelled pixel of its classes {config.classes} in any [[labelled]] archive"
-        raise ConfigInvalid(path=config.name, reason=reason)
+    for archive in checked:
+        if not {*archive.summary.labels} & {*config.classes}:
+            reason = f"no pixel of {archive.summary.name} is labelled with one of its classes {config.classes}"
+            raise ConfigInvalid(path=config.name, reason=f"{reason}; archives without labels go under [[unlabelled]]")
     return checked
 
 

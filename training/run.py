@@ -34,6 +34,8 @@ class Run:
 
     seed: int
     folder: Path | None = None
+    recipe: str = ""
+    """What a state must be of, to go on from it."""
     keep_every: int = 200
     """Steps between two states on disk."""
     watch: Watch = lambda _step, _terms: None
@@ -74,6 +76,10 @@ class Run:
             raise CheckpointInvalid(
                 path=str(path), reason=f"it does not fit this configuration; give another folder ({error})"
             ) from error
+        if rest["recipe"] != self.recipe:
+            raise CheckpointInvalid(
+                path=str(path), reason="it is of another configuration or encoder; start anew without --resume"
+            )
         done = int(rest["step"])
         if fabric.is_global_zero:
             self._cut_log(done)
@@ -89,7 +95,7 @@ class Run:
         stopped = bool(fabric.all_reduce(torch.tensor(float(self.stop())), reduce_op="sum"))  # devices stop together
         if path and (stopped or done % self.keep_every == 0):
             part = path.with_suffix(".part")
-            fabric.save(part, {**state, "step": done})
+            fabric.save(part, {**state, "step": done, "recipe": self.recipe})
             if fabric.is_global_zero:
                 part.replace(path)
         if stopped:

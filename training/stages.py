@@ -1,14 +1,15 @@
 """The stages of a model: pre-training, probe, calibration. Each ends in a checkpoint that the next one starts from."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 from lightning_fabric import Fabric
 
-from contract.errors import ConfigInvalid
+from contract.errors import CheckpointInvalid, ConfigInvalid
 from training.calibrate import Fold, calibrate
 from training.checkpoint import Provenance, load_encoder, load_model, save
 from training.config import TrainingConfig
@@ -29,6 +30,14 @@ PROBE_NAME: Final = "probe.pt"
 MODEL_NAME: Final = "model.pt"
 
 
+OF_ONE_RUN: Final[Mapping[str, Any]] = {
+    "hardware": True,
+    "pretrain": {"optimiser": {"steps"}},
+    "probe": {"optimiser": {"steps"}},
+}
+"""What may change before a run goes on: where it runs, and how long."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """What every stage needs."""
@@ -42,11 +51,13 @@ class Stage:
     stop: Callable[[], bool] = lambda: False
     """Asked after each step; True ends the stage there, with its state kept."""
 
-    def run(self, name: str) -> Run:
-        """The run of that name."""
+    def run(self, name: str, start_from: Path | None = None) -> Run:
+        """The run of that name. A state that it kept is of use to the same recipe and the same encoder alone."""
         folder = self.out / name
         folder.mkdir(parents=True, exist_ok=True)
-        run = Run(seed=self.config.seed, folder=folder, watch=self.watch, stop=self.stop)
+        digest = hashlib.sha256(self.config.model_dump_json(exclude=OF_ONE_RUN).encode())
+        digest.update(start_from.read_bytes() if start_from else b"")
+        run = Run(seed=self.config.seed, folder=folder, recipe=digest.hexdigest(), watch=self.watch, stop=self.stop)
         if not self.resume:
             run.forget()
         return run
@@ -61,7 +72,7 @@ def pretrain_stage(stage: Stage) -> Path:
     config = stage.config
     fabric = start(config.hardware)
     pool = SamplePool.join([labelled_pool(config), unlabelled_pool(config)])
-    pool = pool.select(index for index, entry in enumerate(pool.entries) if entry.paired)
+    pool = pool.paired()
     run = stage.run("pretrain")
     recipe = config.pretrain
     schedule = Schedule(
@@ -85,7 +96,7 @@ def probe_stage(stage: Stage, encoder_path: Path | None) -> Path:
     fabric = start(config.hardware)
     pool = labelled_pool(config)
     encoder, provenance = _encoder(config, pool, encoder_path)
-    run = stage.run("probe")
+    run = stage.run("probe", encoder_path)
     return _kept(fabric, stage.out / PROBE_NAME, fit_on(fabric, config, encoder, pool, run), provenance, run)
 
 
@@ -101,6 +112,7 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     config = stage.config
     fabric = start(config.hardware)
     model, provenance = load_model(stage.out / PROBE_NAME)
+    _refuse_other_recipe(stage.out / PROBE_NAME, provenance, config)
     pool = labelled_pool(config)
     if len(pool.places) < config.calibrate.folds:
         raise ConfigInvalid(
@@ -111,14 +123,17 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     folds = []
     for number, held_out in enumerate(place_folds(pool.entries, config.calibrate.folds, config.seed)):
         inside, outside = pool.parted(held_out)
-        encoder, _ = _encoder(config, pool, encoder_path)
-        run = stage.run(f"calibrate/fold-{number}")
+        encoder, _ = _encoder(config, outside, encoder_path)
+        if encoder_path:
+            _refuse_other_encoder(encoder, model, config)
+        run = stage.run(f"calibrate/fold-{number}", encoder_path)
         fitted = fit_on(fabric, config, encoder, outside, run)
         folds.append(Fold(model=fitted.cpu(), samples=inside))
     calibration = calibrate(folds, config.calibrate, conditions(model))
     model.calibrate(calibration)
     path = stage.out / MODEL_NAME
-    save(path, model, provenance.model_copy(update={"calibration": calibration}))
+    if fabric.is_global_zero:
+        save(path, model, provenance.model_copy(update={"calibration": calibration}))
     return path
 
 
@@ -140,6 +155,25 @@ def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: Sampl
     )
     weights = class_weights(labelled.class_pixels(config.legend), recipe)
     return fit_probe(fabric, model, batches(fabric, config, labelled, schedule), recipe, run, weights)
+
+
+def _refuse_other_recipe(path: Path, provenance: Provenance, config: TrainingConfig) -> None:
+    """The folds must be what the probe is, and the places that it has seen be theirs."""
+    before = provenance.config
+    for name in ("seed", "bands", "classes", "labelled", "model", "probe"):
+        if getattr(before, name) != getattr(config, name):
+            raise CheckpointInvalid(
+                path=str(path), reason=f"was fitted with another {name!r} table; run landsigma train probe again"
+            )
+
+
+def _refuse_other_encoder(encoder: Encoder, model: MappingModel, config: TrainingConfig) -> None:
+    """A frozen encoder is the probe's own, number for number."""
+    own, given = model.encoder.state_dict(), encoder.state_dict()
+    if config.probe.encoder == "frozen" and any(not torch.equal(own[name], given[name]) for name in own):
+        raise ConfigInvalid(
+            path=config.name, reason="the probe was fitted on another encoder; give that with --encoder"
+        )
 
 
 def _encoder(config: TrainingConfig, pool: SamplePool, path: Path | None) -> tuple[Encoder, Provenance]:

@@ -111,7 +111,8 @@ def test_numbers_that_nothing_depends_on_stay_at_1() -> None:
     assert fitted.expert_weights == {Modality.S2: 1, Modality.S1: 1}
 
 
-def test_an_expert_that_misleads_loses_its_weight() -> None:
+def test_an_expert_that_misleads_loses_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.calibrate.PRIOR_NATS", 0.0)
     truth = by_embedding()
     truth.calibrate(_numbers(s2=1, s1=0))
     model = by_embedding()
@@ -121,12 +122,21 @@ def test_an_expert_that_misleads_loses_its_weight() -> None:
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
-def test_the_scale_of_variances_is_found(scale: float) -> None:
+def test_the_scale_of_variances_is_found(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.calibrate.PRIOR_NATS", 0.0)
     truth, model = by_embedding(), by_embedding()
     truth.calibrate(_numbers(variance_scale=scale))
     fitted = calibrate([Fold(model=model, samples=drawn(12, truth))], CONFIG, conditions(model))
     assert fitted.variance_scale == pytest.approx(scale, rel=0.4)
     assert fitted.temperature == pytest.approx(1, rel=0.15)
+
+
+def test_labels_that_say_little_of_the_variance_do_not_make_it_vanish() -> None:
+    """Labels are drawn without any variance of logits; that hardly shows, so it stays in the map."""
+    truth, model = by_embedding(), by_embedding()
+    truth.calibrate(_numbers(variance_scale=1e-9))
+    fitted = calibrate([Fold(model=model, samples=drawn(6, truth))], CONFIG, conditions(model))
+    assert 0.2 < fitted.variance_scale < 1
 
 
 def test_what_is_fitted_is_what_an_exam_would_find() -> None:

@@ -259,6 +259,20 @@ def refused(ended: Ended) -> str:
     return line
 
 
+def test_a_probe_is_calibrated_by_its_own_recipe_and_encoder_alone(
+    recipe: Path, tmp_path: Path, landsigma: Landsigma
+) -> None:
+    out = ("--out", tmp_path / "out")
+    for stage in ("pretrain", "probe"):
+        assert landsigma("train", stage, recipe, *out).status == 0
+    other = tmp_path / "other"
+    assert landsigma("train", "pretrain", with_line(recipe, "steps = 4", "steps = 3"), "--out", other).status == 0
+    line = refused(landsigma("train", "calibrate", recipe, *out, "--encoder", other / "encoder.pt"))
+    assert "another encoder" in line
+    with_line(recipe, "classes = [10, 40, 80]", "classes = [10, 40]")
+    assert "another 'classes' table" in refused(landsigma("train", "calibrate", recipe, *out))
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
@@ -269,7 +283,11 @@ def refused(ended: Ended) -> str:
         ('folder = "data"', 'folder = "dada"', ["dada", "does not exist"]),
         ('splits = ["train"]', 'splits = ["test"]', ["none of its 10 samples is of test"]),
         ("chip_px = 16", "chip_px = 128", ["24 x 32 px", "128 px of a chip"]),
-        ("classes = [10, 40, 80]", "classes = [50, 60]", ["no labelled pixel of its classes (50, 60)"]),
+        (
+            "classes = [10, 40, 80]",
+            "classes = [50, 60]",
+            ["no pixel of reBEN", "labelled with one of its classes (50, 60)", "[[unlabelled]]"],
+        ),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(

@@ -8,15 +8,8 @@ from pydantic import Field
 
 from contract.errors import ArchiveInvalid
 from contract.record import Record
-from training.data.dfc2020 import DFC2020, LABELS_AS_GIVEN
+from training.data.dfc2020 import DFC2020
 from training.data.eurosat import EuroSAT
-from training.data.legends import (
-    CORINE_TO_BIGEARTHNET19,
-    CORINE_TO_WORLDCOVER,
-    DFC2020_TO_WORLDCOVER,
-    IGBP_TO_DFC2020,
-    IGBP_TO_WORLDCOVER,
-)
 from training.data.pairs import PairFolder, PairLayout
 from training.data.reben import ReBEN
 from training.data.sample import Archive, BandChoice, Entry
@@ -42,21 +35,18 @@ class ReBENSpec(_Spec):
     """BigEarthNet v2."""
 
     kind: Literal["reben"]
-    legend: Literal["worldcover", "bigearthnet-19"] = "worldcover"
 
 
 class SEN12MSSpec(_Spec):
     """SEN12MS or SEN12MS-CR."""
 
     kind: Literal["sen12ms"]
-    legend: Literal["worldcover", "dfc2020"] = "worldcover"
 
 
 class DFC2020Spec(_Spec):
     """The data fusion contest of 2020."""
 
     kind: Literal["dfc2020"]
-    legend: Literal["worldcover", "dfc2020"] = "worldcover"
 
 
 class SSL4EOSpec(_Spec):
@@ -129,13 +119,11 @@ def _chosen(spec: ArchiveSpec, entries: Sequence[Entry]) -> list[Entry]:
 def _opened(spec: ArchiveSpec, bands: BandChoice) -> Archive:  # noqa: PLR0911  one line for each kind
     match spec:
         case ReBENSpec():
-            table = CORINE_TO_WORLDCOVER if spec.legend == "worldcover" else CORINE_TO_BIGEARTHNET19
-            return ReBEN(spec.folder, bands, table)
+            return ReBEN(spec.folder, bands)
         case SEN12MSSpec():
-            return SEN12MS(spec.folder, bands, IGBP_TO_WORLDCOVER if spec.legend == "worldcover" else IGBP_TO_DFC2020)
+            return SEN12MS(spec.folder, bands)
         case DFC2020Spec():
-            table = DFC2020_TO_WORLDCOVER if spec.legend == "worldcover" else LABELS_AS_GIVEN
-            return DFC2020(spec.folder, bands, table)
+            return DFC2020(spec.folder, bands)
         case SSL4EOSpec():
             return SSL4EO(spec.folder, bands, level=spec.level, most_days_apart=spec.most_days_apart)
         case EuroSATSpec():

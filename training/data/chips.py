@@ -14,9 +14,9 @@ from torch.utils.data import Dataset
 from contract.bands import Modality
 from contract.errors import SampleInvalid
 from contract.legend import Legend
+from training.data.legends import class_indices
 from training.data.pool import SamplePool
 from training.data.sample import BandChoice, Sample
-from training.losses.classification import IGNORED
 from training.models.layers import STRIDE
 from training.tensors import Inputs
 
@@ -37,7 +37,7 @@ class Chips:
     image: Tensor
     """(N,): which sample each chip is of."""
     target: Tensor
-    """(N, H, W): class indices on S2's chip, `IGNORED` where there is no label."""
+    """(N, H, W): class indices on S2's chip, `NO_CLASS` where there is no label."""
 
     @classmethod
     def of(cls, batch: Batch) -> "Chips":
@@ -64,10 +64,8 @@ class ChipDataset(Dataset[dict[str, Tensor]]):
     def __init__(
         self, pool: SamplePool, cut: Cut, *, bands: BandChoice, legend: Legend, seed: int, length: int
     ) -> None:
-        self.pool, self.cut, self.bands, self.seed, self.length = pool, cut, bands, seed, length
-        self.class_index = np.full(256, IGNORED, np.int64)
-        for index, entry in enumerate(legend.classes):
-            self.class_index[entry.value] = index
+        self.pool, self.cut, self.bands, self.legend = pool, cut, bands, legend
+        self.seed, self.length = seed, length
 
     def __len__(self) -> int:
         return self.length
@@ -84,7 +82,7 @@ class ChipDataset(Dataset[dict[str, Tensor]]):
         labels = np.zeros((self.cut.chip_px,) * 2, np.uint8)
         if sample.labels is not None:
             labels = self._crop(sample.labels, starts[0])
-        chip["target"] = torch.from_numpy(self.class_index[labels])
+        chip["target"] = torch.from_numpy(class_indices(labels, self.legend))
         return chip
 
     def _starts(self, sample: Sample, random: np.random.Generator) -> npt.NDArray[np.int64]:

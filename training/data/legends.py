@@ -12,6 +12,16 @@ from contract.legend import WORLDCOVER, LandCoverClass, Legend
 from training.data.rasters import Raster
 from training.data.sample import NO_LABEL
 
+NO_CLASS: Final = -1
+"""Class index where there is no label, or one that a legend has not."""
+
+
+def class_indices(labels: npt.NDArray[np.uint8], legend: Legend) -> npt.NDArray[np.int64]:
+    """Indices of a legend's classes for a label map, `NO_CLASS` where there is none."""
+    table = np.full(256, NO_CLASS, np.int64)
+    table[[entry.value for entry in legend.classes]] = np.arange(len(legend.classes))
+    return table[labels]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelTable:

@@ -75,6 +75,10 @@ class SamplePool(Sequence[Sample]):
         outside = [index for index, entry in enumerate(self.entries) if entry not in chosen]
         return self.select(inside), self.select(outside)
 
+    def paired(self) -> "SamplePool":
+        """The samples with both sensors."""
+        return self.select(index for index, entry in enumerate(self.entries) if entry.paired)
+
     def class_pixels(self, legend: Legend) -> NDArray[np.int64]:
         """Labelled pixels of each class of the legend, (K,)."""
         counts = np.zeros(256, np.int64)

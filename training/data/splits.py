@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import shapely
+from scipy import sparse
 
 from contract.errors import PlacesOverlap
 from training.data.sample import Entry, Footprint
@@ -70,7 +71,7 @@ def place_split(entries: Sequence[Entry], fractions: Fractions, seed: int) -> Sp
 
 
 def place_folds(entries: Sequence[Entry], folds: int, seed: int) -> tuple[tuple[Entry, ...], ...]:
-    """Whole places in each fold, of about as many samples. Each sample is in one fold.
+    """Whole places in each fold, of about as many samples; places that share ground are in one. Each sample is in one fold.
 
     Raises:
         ValueError: There are fewer places than folds.
@@ -86,9 +87,10 @@ def few_labels(entries: Sequence[Entry], fraction: float, seed: int) -> tuple[En
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction {fraction:g}: need above 0, at most 1")
-    names = _shuffled((entry.name for entry in entries), seed)
-    chosen = set(names[: max(1, round(fraction * len(names)))])
-    return tuple(entry for entry in entries if entry.name in chosen)
+    ordered = sorted(entries, key=lambda entry: (entry.name, entry.files))
+    order = np.random.default_rng(seed).permutation(len(ordered))
+    chosen = {ordered[index] for index in order[: max(1, round(fraction * len(ordered)))]}
+    return tuple(entry for entry in entries if entry in chosen)
 
 
 def refuse_overlap(train: Sequence[Entry], held_out: Sequence[Entry]) -> None:
@@ -129,9 +131,12 @@ def spatial_block(footprint: Footprint, size_km: float) -> str:
 
 def _dealt(entries: Sequence[Entry], shares: Sequence[float], seed: int) -> list[tuple[Entry, ...]]:
     """Entries by side: the largest places first, each to the side that it fills least; the seed orders equal ones."""
-    sizes = Counter(entry.place for entry in entries)
+    ground_of = _grounds(entries)
+    sizes = Counter(ground_of[entry.place] for entry in entries)
     if len(sizes) < len(shares):
-        raise ValueError(f"{len(sizes)} places cannot be on {len(shares)} sides; need at least as many places")
+        raise ValueError(
+            f"{len(sizes)} places that share no ground cannot be on {len(shares)} sides; need at least as many"
+        )
     places = sorted(_shuffled(sizes, seed), key=lambda place: -sizes[place])
     loads = [0] * len(shares)
     side_of: dict[str, int] = {}
@@ -142,7 +147,23 @@ def _dealt(entries: Sequence[Entry], shares: Sequence[float], seed: int) -> list
         side = min(open_sides, key=lambda side: (loads[side] + sizes[place]) / shares[side])
         side_of[place] = side
         loads[side] += sizes[place]
-    return [tuple(entry for entry in entries if side_of[entry.place] == side) for side in range(len(shares))]
+    return [tuple(entry for entry in entries if side_of[ground_of[entry.place]] == side) for side in range(len(shares))]
+
+
+def _grounds(entries: Sequence[Entry]) -> dict[str, str]:
+    """For each place, the first by name of those that it shares ground with, directly or by others between them."""
+    places = sorted({entry.place for entry in entries})
+    number = {place: index for index, place in enumerate(places)}
+    boxes = [(box, number[entry.place]) for entry in entries if entry.footprint for box in _parts(entry.footprint)]
+    meets = sparse.identity(len(places), format="coo")
+    if boxes:
+        of_box = np.array([index for _, index in boxes])
+        shapes = [box for box, _ in boxes]
+        one, other = of_box[shapely.STRtree(shapes).query(shapes, predicate="intersects")]
+        meets = sparse.coo_matrix((np.ones(len(one)), (one, other)), shape=(len(places),) * 2)
+    _, ground = sparse.csgraph.connected_components(meets, directed=False)
+    first = dict(zip(reversed(ground.tolist()), reversed(places), strict=True))
+    return {place: first[index] for place, index in zip(places, ground.tolist(), strict=True)}
 
 
 def _shuffled(names: Iterable[str], seed: int) -> list[str]:

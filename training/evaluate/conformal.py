@@ -11,6 +11,9 @@ one pixel to a block it is split conformal prediction, whose level is ceil((n + 
 and over calibrations: it promises nothing for each place, class or pixel, and nothing for places unlike those of the
 calibration.
 
+Here blocks are the samples of calibration: those of one place are alike, and their scores are of the folds' models, not of
+the one that is shipped. So the guarantee is what to aim at; the coverage on unseen places is what counts.
+
 With fewer than 1 / alpha - 1 blocks the level passes 1. It is cut there: the threshold is then the highest score that was
 seen, and what is guaranteed is n / (n + 1) only, as `guaranteed_coverage` says.
 """

@@ -14,6 +14,7 @@ from torch.nn import functional
 from contract.bands import Modality
 from contract.errors import SampleInvalid
 from contract.legend import Legend
+from training.data.legends import class_indices
 from training.data.sample import NO_LABEL, BandChoice, Sample
 from training.evaluate.answers import Answers, Flags, Indices, join
 from training.evaluate.views import View, as_given
@@ -82,12 +83,6 @@ class Exam:
             answer = self.predictor(_each_plane(inputs, lambda plane: functional.pad(plane, margins)))
         return _each_plane(answer, lambda plane: plane[inside].float().cpu())
 
-    def class_index(self, labels: npt.NDArray[np.uint8]) -> Indices:
-        """Indices in the legend for a label map, -1 where the legend has no such class or there is no label."""
-        table = np.full(256, -1, np.int64)
-        table[[entry.value for entry in self.legend.classes]] = np.arange(len(self.legend.classes))
-        return table[labels]
-
     def _ask(self, index: int, sample: Sample, view: View) -> Answers:
         random = np.random.default_rng((self.conditions.seed, index))
         labels = _labels(sample)
@@ -95,7 +90,7 @@ class Exam:
         generator = torch.Generator().manual_seed(int(random.integers(1 << 62)))
         shown = view(inputs_of(sample, self.conditions.bands), generator)
         observed = (shown.inputs.s2_valid + shown.inputs.s1_valid)[0, 0].numpy() > 0
-        classes = self.class_index(labels)
+        classes = class_indices(labels, self.legend)
         chosen = _first(observed & (classes >= 0), order, self.conditions.pixels_per_sample)
         answer = self.predict(shown.inputs)
         self._refuse_unusable(answer, sample)

@@ -16,6 +16,7 @@ from matplotlib.patches import Patch
 
 from contract.bands import Modality
 from contract.legend import Legend
+from training.data.legends import class_indices
 from training.data.sample import BandChoice, Sample
 from training.evaluate.exam import Exam, inputs_of
 from training.evaluate.pictures import save
@@ -70,7 +71,7 @@ def map_sample(exam: Exam, sample: Sample) -> MappedSample:
     answer = exam.predict(inputs)
     observed = (inputs.s2_valid + inputs.s1_valid)[0, 0].numpy() > 0
     nothing = np.full(observed.shape, -1)
-    labels = nothing if sample.labels is None else exam.class_index(sample.labels)
+    labels = nothing if sample.labels is None else class_indices(sample.labels, exam.legend)
     classes = np.where(observed, answer.probabilities[0].argmax(dim=0).numpy(), -1)
     return MappedSample(
         title=sample.entry.place if sample.entry.acquired is None else f"{sample.entry.place}, {sample.entry.acquired}",

@@ -95,5 +95,6 @@ def evaluate(
 def write_evaluation(folder: Path, evaluation: Evaluation) -> Path:
     """The path of `evaluation.json`, written."""
     path = folder / EVALUATION_NAME
-    path.write_text(evaluation.model_dump_json(indent=2), encoding="utf-8")
-    return path
+    part = path.with_suffix(".part")
+    part.write_text(evaluation.model_dump_json(indent=2), encoding="utf-8")
+    return part.replace(path)

@@ -64,7 +64,7 @@ def _classes(scores: Scores) -> Table:
 
 
 def _conformal(evaluation: Evaluation) -> Table:
-    header = ("sets", "nominal", "guaranteed", "coverage", "mean of places", "worst place", "classes in a set")
+    header = ("sets", "nominal", "if exchangeable", "coverage", "mean of places", "worst place", "classes in a set")
     rows = [
         (
             f"{check.threshold.method.upper()}, {check.threshold.calibration_blocks} blocks",

@@ -1,9 +1,13 @@
 """Negative log-likelihood of labels under mean-field probabilities."""
 
+from typing import Final
+
 from torch import Tensor
 from torch.nn import functional
 
-IGNORED = -1
+from training.data.legends import NO_CLASS
+
+IGNORED: Final = NO_CLASS
 """Class index where there is no label."""
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 PROBIT: Final = math.pi / 8
 """sigmoid(x) is close to the normal distribution function of x sqrt(pi/8) (MacKay 1992)."""
@@ -38,8 +39,11 @@ def variances(probabilities: Tensor, logit_variance: Tensor) -> tuple[Tensor, Te
     # The others' logit is taken as their mean, weighted by q_k = p_k / (1 - p_c), and logits as independent:
     # D_c = s_c + sum over k != c of q_k^2 s_k. With weights q_k in place of q_k^2, and eight classes, variances come out
     # half as large again as those of samples.
-    weighted = probabilities.square() * logit_variance
-    others = (weighted.sum(dim=1, keepdim=True) - weighted).clamp_min(0)
-    difference = logit_variance + others / (1 - probabilities).clamp_min(SMALL).square()
+    # Sums over the others are sums, not the whole less one: near certainty nothing would be left of the difference.
+    others = (
+        1 - torch.eye(probabilities.shape[1], device=probabilities.device, dtype=probabilities.dtype)[:, :, None, None]
+    )
+    weighted = functional.conv2d(probabilities.square() * logit_variance, others)
+    difference = logit_variance + weighted / functional.conv2d(probabilities, others).clamp_min(SMALL).square()
     share = 1 - torch.rsqrt(1 + PROBIT * difference)
     return spread.sum(dim=1), (spread * share).sum(dim=1)

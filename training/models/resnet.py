@@ -10,6 +10,8 @@ from training.models.layers import STRIDE, convolution, upsample
 STAGES: Final = ((64, 3), (128, 4), (256, 6), (512, 3))
 """Width and number of bottlenecks of each stage."""
 EXPANSION: Final = 4
+CELL_PX: Final = 32
+"""The coarsest stride."""
 
 
 class Bottleneck(nn.Module):
@@ -50,8 +52,13 @@ class ResNet50(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.channels = inputs
         # 483 px across (published for ResNet-50), and interpolation reaches one position of stride 32 further.
-        self.radius_px = 241 + 32
+        self.radius_px = 241 + CELL_PX
 
     def forward(self, bands: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 2048, H / 2, W / 2); H and W are multiples of 32."""
-        return upsample(self.stages(self.stem(bands)), 32 // STRIDE)
+        # Strided convolutions of odd size are centred on the first pixel of a cell, interpolation on its middle: half a
+        # cell is cut off in front, and made up for behind.
+        features = functional.pad(self.stages(self.stem(bands)), (0, 1, 0, 1), mode="replicate")
+        height, width = (side // STRIDE for side in bands.shape[2:])
+        half = CELL_PX // STRIDE // 2
+        return upsample(features, CELL_PX // STRIDE)[..., half : half + height, half : half + width]

@@ -6,7 +6,6 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from contract.errors import ArchiveInvalid
-from contract.legend import WORLDCOVER
 from tests.training.data.layouts import (
     decibels,
     numbers,
@@ -23,8 +22,6 @@ from training.data.archives import ArchiveSpec, open_archive
 from training.data.check import check_archive
 from training.data.dfc2020 import DFC2020
 from training.data.eurosat import EuroSAT
-from training.data.legends import BIGEARTHNET19
-from training.data.legends import DFC2020 as DFC2020_LEGEND
 from training.data.pairs import PairFolder
 from training.data.reben import ReBEN
 from training.data.sample import Archive, BandChoice
@@ -112,31 +109,3 @@ def test_a_split_or_place_without_samples_is_refused(tmp_path: Path, asked: str,
     (tmp_path / "SEN12MS_holdOutScenes.txt").write_text("ROIs1158_spring/s1_2\n")
     with pytest.raises(ArchiveInvalid, match=said):
         open_archive(parsed(f'kind = "sen12ms"\n{asked}', tmp_path), BANDS)
-
-
-@pytest.mark.parametrize(
-    ("kind", "write", "legends"),
-    [
-        ("reben", write_flat, {"worldcover": WORLDCOVER, "bigearthnet-19": BIGEARTHNET19}),
-        (
-            "sen12ms",
-            lambda folder: write_sen12ms(folder, PATCHES),
-            {"worldcover": WORLDCOVER, "dfc2020": DFC2020_LEGEND},
-        ),
-        (
-            "dfc2020",
-            lambda folder: write_dfc2020(folder, validation=1, test=0),
-            {"worldcover": WORLDCOVER, "dfc2020": DFC2020_LEGEND},
-        ),
-    ],
-)
-def test_labels_are_in_the_legend_asked_for(
-    tmp_path: Path, kind: str, write: Callable[[Path], Path], legends: dict[str, object]
-) -> None:
-    folder = write(tmp_path)
-    seen = {}
-    for name, legend in legends.items():
-        archive = open_archive(parsed(f'kind = "{kind}"\nlegend = "{name}"', folder), BANDS)
-        seen[name] = {*check_archive(archive, BANDS).labels}
-        assert seen[name] <= {entry.value for entry in legend.classes}
-    assert len({frozenset(values) for values in seen.values()}) == 2

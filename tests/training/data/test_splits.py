@@ -85,7 +85,7 @@ def test_the_order_of_entries_does_not_change_the_split() -> None:
 
 
 def test_fewer_places_than_sides_are_refused() -> None:
-    with pytest.raises(ValueError, match="2 places cannot be on 3 sides"):
+    with pytest.raises(ValueError, match="2 places that share no ground cannot be on 3 sides"):
         place_split(samples({"a": 5, "b": 5}), Fractions(), seed=0)
 
 
@@ -213,3 +213,12 @@ def test_a_footprint_across_the_antimeridian_lies_where_its_middle_is() -> None:
 def test_there_is_a_block_at_each_pole(lat_deg: float) -> None:
     pole = Footprint(west_deg=0, east_deg=1, south_deg=min(lat_deg, 89.9), north_deg=max(lat_deg, -89.9))
     assert spatial_block(pole, 50).startswith("50km-")
+
+
+def test_places_that_share_ground_are_in_one_fold() -> None:
+    """Neighbouring tiles overlap; here each of three overlaps the next, and two lie apart."""
+    chained = [entry(f"tile-{west}", box=(west, 0, west + 1, 1)) for west in (0.0, 0.8, 1.6)]
+    apart = [entry(f"tile-{west}", box=(west, 0, west + 1, 1)) for west in (10.0, 20.0)]
+    folds = place_folds([*chained, *apart], 3, seed=0)
+    assert sorted(len(fold) for fold in folds) == [1, 1, 3]
+    assert {one.place for one in max(folds, key=len)} == {one.place for one in chained}

@@ -28,6 +28,8 @@ def test_operations_are_those_of_every_convolution_of_both_branches_and_the_read
         model(inputs(1, 32, 32))
     # Mean and variance of logits are two convolutions with the weights of the probe, at stride 2.
     operations += [2 * model.on_embedding.weight.numel() * 16 * 16] * 2
+    # Sums over the other classes are two more, of classes by classes, at every pixel.
+    operations += [2 * len(LEGEND.classes) ** 2 * 32 * 32] * 2
     expected = sum(operations) / 32**2 / 1000
     assert kflop_per_px(model, 32) == pytest.approx(expected)
 

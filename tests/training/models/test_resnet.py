@@ -42,6 +42,22 @@ def test_an_output_pixel_sees_no_further_than_the_radius() -> None:
     assert trunk.radius_px - 32 < max(reaches) <= trunk.radius_px
 
 
+def test_a_position_lies_in_the_middle_of_what_it_sees() -> None:
+    torch.manual_seed(0)
+    trunk = open_trunk()
+    for layer in trunk.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.weight.data.fill_(1 / layer.weight[0].numel())  # symmetric: the centre of what is seen is its middle
+    bands = torch.rand(1, 1, 672, 32, requires_grad=True)
+    features = trunk(bands)
+    centres = []
+    for row in range(168, 184):  # one cell of the coarsest stride
+        (gradient,) = torch.autograd.grad(features[0, 0, row, 8], bands, retain_graph=True)
+        weight = gradient.sum(dim=(0, 1, 3))
+        centres.append(float((weight * torch.arange(672)).sum() / weight.sum()) - (2 * row + 0.5))
+    assert abs(sum(centres) / len(centres)) < 1
+
+
 def test_an_encoder_of_two_such_branches_gives_embeddings_at_stride_2() -> None:
     branch = BranchConfig(backbone="resnet50")
     config = ModelConfig(s2=branch, s1=branch, latent=5)
