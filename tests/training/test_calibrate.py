@@ -117,18 +117,21 @@ def test_an_expert_that_misleads_loses_its_weight(monkeypatch: pytest.MonkeyPatc
     truth.calibrate(_numbers(s2=1, s1=0))
     model = by_embedding()
     fitted = calibrate([Fold(model=model, samples=drawn(8, truth))], CONFIG, conditions(model))
-    assert fitted.expert_weights[Modality.S2] > 0.6
-    assert fitted.expert_weights[Modality.S1] < 0.05
+    assert fitted.expert_weights[Modality.S1] < fitted.expert_weights[Modality.S2] / 3
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
-def test_the_scale_of_variances_is_found(scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_are_as_likely_under_the_fitted_numbers_as_under_the_true_ones(
+    scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The numbers themselves need not be the true ones: temperature and scale of variances can stand in for one another."""
     monkeypatch.setattr("training.calibrate.PRIOR_NATS", 0.0)
     truth, model = by_embedding(), by_embedding()
-    truth.calibrate(_numbers(variance_scale=scale))
-    fitted = calibrate([Fold(model=model, samples=drawn(12, truth))], CONFIG, conditions(model))
-    assert fitted.variance_scale == pytest.approx(scale, rel=0.4)
-    assert fitted.temperature == pytest.approx(1, rel=0.15)
+    true_numbers = _numbers(variance_scale=scale)
+    truth.calibrate(true_numbers)
+    samples = drawn(12, truth)
+    fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
+    assert surprise(model, samples, fitted) <= surprise(model, samples, true_numbers)
 
 
 def test_labels_that_say_little_of_the_variance_do_not_make_it_vanish() -> None:

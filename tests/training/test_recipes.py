@@ -62,7 +62,9 @@ def test_an_unknown_recipe_is_refused_with_those_that_there_are() -> None:
 
 def test_the_development_configuration_opens_and_is_sound(shared: Path) -> None:
     config = read_config(SHELF / "development.toml")
-    assert {spec.folder.resolve().is_relative_to(shared.resolve()) for spec in (*config.labelled, *config.unlabelled)} == {True}
+    assert {
+        spec.folder.resolve().is_relative_to(shared.resolve()) for spec in (*config.labelled, *config.unlabelled)
+    } == {True}
     checked = check_all(config, lambda _name: lambda _done, _total: None)
     assert [(archive.summary.samples, archive.summary.pairs) for archive in checked] == [
         (53, 53),  # reben, its training side

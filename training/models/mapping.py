@@ -1,7 +1,10 @@
 """MappingModel: encoder, probe and calibration; chips in physical units -> Prediction."""
 
+from typing import Final
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from contract.bands import Modality
 from contract.bundle import Calibration
@@ -12,6 +15,9 @@ from training.models.layers import STRIDE, upsample
 from training.models.predictive import Logits, variances
 from training.models.raw import raw_channels, raw_features
 from training.tensors import Inputs, Prediction
+
+UNSEEN: Final = 1e-4
+"""Weight of a location that no sensor has seen, beside 1."""
 
 
 class MappingModel(nn.Module):
@@ -50,8 +56,8 @@ class MappingModel(nn.Module):
         variance = nn.functional.conv2d(expert.variance, weight.square())
         raw = raw_features(inputs, self.encoder.bands, self.encoder.standardise_s2, self.encoder.standardise_s1)
         return Logits(
-            mean=(upsample(mean, STRIDE) + self.on_raw(raw)) / self.temperature,
-            variance=upsample(variance, STRIDE) * self.variance_scale,
+            mean=(at_pixels(mean, inputs) + self.on_raw(raw)) / self.temperature,
+            variance=at_pixels(variance, inputs) * self.variance_scale,
         )
 
     def forward(self, inputs: Inputs) -> Prediction:
@@ -64,6 +70,16 @@ class MappingModel(nn.Module):
             total=total,
             aleatoric=total - embedding,
             embedding=embedding,
-            latent_variance=upsample(expert.variance.mean(dim=1, keepdim=True), STRIDE)[:, 0],
-            embedding_norm=upsample(expert.mean.norm(dim=1, keepdim=True), STRIDE)[:, 0],
+            latent_variance=at_pixels(expert.variance.mean(dim=1, keepdim=True), inputs)[:, 0],
+            embedding_norm=at_pixels(expert.mean.norm(dim=1, keepdim=True), inputs)[:, 0],
         )
+
+
+def at_pixels(values: Tensor, inputs: Inputs) -> Tensor:
+    """Locations interpolated to pixels, (N, C, H / 2, W / 2) -> (N, C, H, W), among those that a sensor has seen.
+
+    A pixel that was observed takes nothing from the prior of unobserved ground beside it: else every edge of a gap would
+    look uncertain. Where no location was seen, the prior is what remains.
+    """
+    seen = functional.max_pool2d(torch.maximum(inputs.s2_valid, inputs.s1_valid), STRIDE).clamp_min(UNSEEN)
+    return upsample(values * seen, STRIDE) / upsample(seen, STRIDE)

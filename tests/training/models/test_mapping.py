@@ -9,7 +9,8 @@ import torch
 from contract.bands import Modality
 from contract.bundle import Calibration
 from tests.training.examples import LEGEND, encoder, inputs, model_config, worn
-from training.models.mapping import MappingModel
+from training.models.layers import upsample
+from training.models.mapping import MappingModel, at_pixels
 from training.models.raw import raw_features
 from training.tensors import Inputs, Prediction
 
@@ -157,3 +158,23 @@ def test_without_sigma_the_same_model_maps_with_next_to_no_embedding_variance() 
     answer = model(inputs(1, 24, 40))
     assert answer.total.mean() > 0.1
     assert answer.embedding.max() < 1e-3
+
+
+@torch.no_grad()
+def test_a_pixel_beside_unobserved_ground_takes_nothing_from_it() -> None:
+    chips = inputs(1, 16, 24)
+    for valid in (chips.s2_valid, chips.s1_valid):
+        valid[..., 10:, :] = 0
+        valid[..., :, :6] = 0
+    known, prior = 3.0, 40.0
+    locations = torch.full((1, 2, 8, 12), prior)
+    locations[..., :5, 3:] = known
+    made = at_pixels(locations, chips)
+    torch.testing.assert_close(made[..., :10, 6:], torch.full((1, 2, 10, 18), known), rtol=0.01, atol=0)
+    torch.testing.assert_close(made[..., 12:, :], torch.full((1, 2, 4, 24), prior))
+
+
+@torch.no_grad()
+def test_where_all_was_seen_pixels_are_interpolated() -> None:
+    locations = torch.rand(1, 3, 8, 12)
+    torch.testing.assert_close(at_pixels(locations, inputs(1, 16, 24)), upsample(locations, 2))
