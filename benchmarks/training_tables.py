@@ -23,7 +23,6 @@ from contract.legend import Legend
 from training.calibrate import pooled
 from training.checkpoint import Provenance, load_encoder, save
 from training.config import TrainingConfig, read_config
-from training.data.chips import Cut
 from training.data.legends import class_indices
 from training.data.pool import SamplePool
 from training.data.splits import place_folds
@@ -36,10 +35,9 @@ from training.image_probe import ImageProbeConfig, embed, fit_image_probe, score
 from training.models.encoder import Encoder
 from training.models.mapping import MappingModel
 from training.models.raw import raw_features
-from training.pretrain import pretrain
 from training.run import Run
-from training.setup import Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
-from training.stages import conditions, fit_on
+from training.setup import labelled_pool, new_encoder, start, unlabelled_pool
+from training.stages import conditions, fit_on, pretrain_on
 from training.tensors import Inputs, Prediction
 
 FOLDS = 5
@@ -214,12 +212,8 @@ class Bench:
         path = self.work / "encoders" / f"{cell.split}_{cell.seed}_{cell.objective}.pt"
         if not path.exists():
             began = time.monotonic()
-            recipe, pool = config.pretrain, SamplePool.join([train, self.extra]).paired()
-            cut = Cut(chip_px=recipe.chip_px, reach_px=recipe.reach_px, pairs=recipe.pairs)
-            chips = batches(
-                self.fabric, config, pool, Schedule(cut=cut, chips=recipe.chips, steps=recipe.optimiser.steps)
-            )
-            encoder = pretrain(self.fabric, new_encoder(config, pool), chips, recipe, Run(seed=cell.seed))
+            pool = SamplePool.join([train, self.extra]).paired()
+            encoder = pretrain_on(self.fabric, config, pool, Run(seed=cell.seed))
             path.parent.mkdir(parents=True, exist_ok=True)
             save(path, encoder, Provenance(config=config, data=pool.archives, places=pool.places))
             print(f"# pre-trained {path.stem}: {time.monotonic() - began:.0f} s", flush=True)

@@ -1,7 +1,7 @@
 """Calibration on held-out places: temperature, variance scale and expert weights, then conformal thresholds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,7 +18,7 @@ from training.data.legends import class_indices
 from training.data.sample import Sample
 from training.evaluate.answers import Answers, join
 from training.evaluate.conformal import fit_thresholds
-from training.evaluate.exam import Conditions, Exam, inputs_of
+from training.evaluate.exam import Conditions, Exam, each_plane, inputs_of
 from training.losses.classification import IGNORED
 from training.models.expert import Expert, fuse
 from training.models.layers import STRIDE
@@ -148,7 +148,7 @@ def _held_out(fold: Fold, index: int, conditions: Conditions) -> HeldOut:
 
 
 def _padded(inputs: Inputs, margins: tuple[int, ...]) -> Inputs:
-    return Inputs(**{plane.name: functional.pad(getattr(inputs, plane.name), margins) for plane in fields(inputs)})
+    return each_plane(inputs, lambda plane: functional.pad(plane, margins))
 
 
 def _cropped(expert: Expert, beyond: int) -> Expert:

@@ -28,8 +28,6 @@ from training.setup import Schedule, batches, labelled_pool, new_encoder, start,
 ENCODER_NAME: Final = "encoder.pt"
 PROBE_NAME: Final = "probe.pt"
 MODEL_NAME: Final = "model.pt"
-
-
 OF_ONE_RUN: Final[Mapping[str, Any]] = {
     "hardware": True,
     "pretrain": {"optimiser": {"steps"}},
@@ -71,17 +69,9 @@ def pretrain_stage(stage: Stage) -> Path:
     """
     config = stage.config
     fabric = start(config.hardware)
-    pool = SamplePool.join([labelled_pool(config), unlabelled_pool(config)])
-    pool = pool.paired()
+    pool = SamplePool.join([labelled_pool(config), unlabelled_pool(config)]).paired()
     run = stage.run("pretrain")
-    recipe = config.pretrain
-    schedule = Schedule(
-        cut=Cut(chip_px=recipe.chip_px, reach_px=recipe.reach_px, pairs=recipe.pairs),
-        chips=recipe.chips,
-        steps=recipe.optimiser.steps,
-        reached=run.reached(),
-    )
-    trained = pretrain(fabric, new_encoder(config, pool), batches(fabric, config, pool, schedule), recipe, run)
+    trained = pretrain_on(fabric, config, pool, run)
     provenance = Provenance(config=config, data=pool.archives, places=pool.places)
     return _kept(fabric, stage.out / ENCODER_NAME, trained, provenance, run)
 
@@ -114,14 +104,16 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     model, provenance = load_model(stage.out / PROBE_NAME)
     _refuse_other_recipe(stage.out / PROBE_NAME, provenance, config)
     pool = labelled_pool(config)
-    if len(pool.places) < config.calibrate.folds:
+    try:
+        parts = place_folds(pool.entries, config.calibrate.folds, config.seed)
+    except ValueError as error:
         raise ConfigInvalid(
             path=config.name,
             reason=f"calibrate.folds is {config.calibrate.folds}, but the labelled samples are of {len(pool.places)} "
-            "places; lower folds, or add places",
-        )
+            f"places ({error}); lower folds, or add places",
+        ) from error
     folds = []
-    for number, held_out in enumerate(place_folds(pool.entries, config.calibrate.folds, config.seed)):
+    for number, held_out in enumerate(parts):
         inside, outside = pool.parted(held_out)
         encoder, _ = _encoder(config, outside, encoder_path)
         if encoder_path:
@@ -142,6 +134,18 @@ def conditions(model: MappingModel) -> Conditions:
     alignment_px = model.encoder.config.alignment_px
     halo_px = -(-model.encoder.radius_px // alignment_px) * alignment_px
     return Conditions(bands=model.encoder.bands, halo_px=halo_px, alignment_px=alignment_px)
+
+
+def pretrain_on(fabric: Fabric, config: TrainingConfig, pool: SamplePool, run: Run) -> Encoder:
+    """A new encoder of a configuration, pre-trained on the pairs of a pool."""
+    recipe = config.pretrain
+    schedule = Schedule(
+        cut=Cut(chip_px=recipe.chip_px, reach_px=recipe.reach_px, pairs=recipe.pairs),
+        chips=recipe.chips,
+        steps=recipe.optimiser.steps,
+        reached=run.reached(),
+    )
+    return pretrain(fabric, new_encoder(config, pool), batches(fabric, config, pool, schedule), recipe, run)
 
 
 def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: SamplePool, run: Run) -> MappingModel:

@@ -110,7 +110,7 @@ def refuse_overlap(train: Sequence[Entry], held_out: Sequence[Entry]) -> None:
     meetings = tree.query([box for box, _ in unseen], predicate="intersects")
     if meetings.size:
         index, other = meetings[:, 0]
-        raise PlacesOverlap(seen[other][1], unseen[index][1], "their footprints share ground")
+        raise PlacesOverlap(seen[other][1].name, unseen[index][1].name, "their footprints share ground")
 
 
 def spatial_block(footprint: Footprint, size_km: float) -> str:
@@ -154,10 +154,10 @@ def _grounds(entries: Sequence[Entry]) -> dict[str, str]:
     """For each place, the first by name of those that it shares ground with, directly or by others between them."""
     places = sorted({entry.place for entry in entries})
     number = {place: index for index, place in enumerate(places)}
-    boxes = [(box, number[entry.place]) for entry in entries if entry.footprint for box in _parts(entry.footprint)]
+    boxes = _boxes(entries)
     meets = sparse.identity(len(places), format="coo")
     if boxes:
-        of_box = np.array([index for _, index in boxes])
+        of_box = np.array([number[entry.place] for _, entry in boxes])
         shapes = [box for box, _ in boxes]
         one, other = of_box[shapely.STRtree(shapes).query(shapes, predicate="intersects")]
         meets = sparse.coo_matrix((np.ones(len(one)), (one, other)), shape=(len(places),) * 2)
@@ -172,9 +172,9 @@ def _shuffled(names: Iterable[str], seed: int) -> list[str]:
     return [ordered[index] for index in np.random.default_rng(seed).permutation(len(ordered))]
 
 
-def _boxes(entries: Sequence[Entry]) -> list[tuple[shapely.Polygon, str]]:
-    """Footprints, in parts where they cross the antimeridian, each with the name of its sample."""
-    return [(box, entry.name) for entry in entries if entry.footprint is not None for box in _parts(entry.footprint)]
+def _boxes(entries: Sequence[Entry]) -> list[tuple[shapely.Polygon, Entry]]:
+    """Footprints, in parts where they cross the antimeridian, each with its sample."""
+    return [(box, entry) for entry in entries if entry.footprint is not None for box in _parts(entry.footprint)]
 
 
 def _parts(footprint: Footprint) -> list[shapely.Polygon]:

@@ -80,8 +80,8 @@ class Exam:
         margins = (halo_px, halo_px - columns % -alignment_px, halo_px, halo_px - rows % -alignment_px)
         inside = np.s_[..., halo_px : halo_px + rows, halo_px : halo_px + columns]
         with torch.inference_mode():
-            answer = self.predictor(_each_plane(inputs, lambda plane: functional.pad(plane, margins)))
-        return _each_plane(answer, lambda plane: plane[inside].float().cpu())
+            answer = self.predictor(each_plane(inputs, lambda plane: functional.pad(plane, margins)))
+        return each_plane(answer, lambda plane: plane[inside].float().cpu())
 
     def _ask(self, index: int, sample: Sample, view: View) -> Answers:
         random = np.random.default_rng((self.conditions.seed, index))
@@ -138,7 +138,7 @@ def boundaries(labels: npt.NDArray[np.uint8]) -> Flags:
     return np.asarray((labels != NO_LABEL) & (lowest < highest))
 
 
-def _each_plane(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+def each_plane(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     """The batch with every tensor changed alike."""
     return replace(batch, **{plane.name: change(getattr(batch, plane.name)) for plane in fields(batch)})
 
