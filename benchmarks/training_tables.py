@@ -98,7 +98,8 @@ class Cell:
     """Share of the training samples whose labels are used."""
     sensors: str = "both"
     """What it is trained with."""
-    raw_bands: bool = True
+    beside: str = "surroundings"
+    """What the probe reads beside the embedding."""
 
     @property
     def name(self) -> str:
@@ -121,7 +122,7 @@ def _labels_rows() -> Iterable[Row]:
     titles = {"vdual": "VDual-SimCLR", "dual": "Dual-SimCLR", RANDOM: "random encoder"}
     for labels, (objective, title) in itertools.product((1.0, 0.1, 0.01), titles.items()):
         yield Row(title=f"{title}, linear probe, {labels:.0%} of labels", cell=Cell(objective=objective, labels=labels))
-    titles = {"vdual": "VDual-SimCLR, fine-tuned", "dual": "Dual-SimCLR, fine-tuned", RANDOM: "from scratch"}
+    titles = {"vdual": "VDual-SimCLR, fine-tuned", RANDOM: "from scratch"}
     for labels, (objective, title) in itertools.product((1.0, 0.1, 0.01), titles.items()):
         cell = Cell(objective=objective, labels=labels, encoder="trained")
         yield Row(title=f"{title}, {labels:.0%} of labels", cell=cell)
@@ -129,16 +130,15 @@ def _labels_rows() -> Iterable[Row]:
 
 def _sensor_rows() -> Iterable[Row]:
     for sensors, title in (("both", "both sensors"), ("s2", "Sentinel-2"), ("s1", "Sentinel-1")):
-        yield Row(title=f"trained with both, shown {title}", cell=Cell(encoder="trained"), view=sensors)
+        yield Row(title=f"trained with both, shown {title}", cell=Cell(), view=sensors)
     for sensors, title in (("s2", "Sentinel-2"), ("s1", "Sentinel-1")):
-        cell = Cell(encoder="trained", sensors=sensors)
-        yield Row(title=f"trained with {title} alone", cell=cell, view=sensors)
+        yield Row(title=f"trained with {title} alone", cell=Cell(sensors=sensors), view=sensors)
 
 
 def _formulation_rows() -> Iterable[Row]:
-    for objective in ("vdual", *(name for name in OBJECTIVES if name.startswith("vdual-")), "dual", RANDOM):
-        for raw_bands, title in ((True, "with raw bands"), (False, "without")):
-            yield Row(title=f"{objective}, {title}", cell=Cell(objective=objective, raw_bands=raw_bands))
+    for beside in ("nothing", "pixel", "surroundings"):
+        for objective in (*(name for name in OBJECTIVES if not name.endswith("patch")), RANDOM):
+            yield Row(title=f"{objective}, beside it {beside}", cell=Cell(objective=objective, beside=beside))
 
 
 TABLES = {
@@ -190,7 +190,7 @@ class Bench:
     def _recipe(self, cell: Cell) -> TrainingConfig:
         model, pre = OBJECTIVES.get(cell.objective, ({}, {}))
         config = self.config
-        changes = {"encoder": cell.encoder, "raw_bands": cell.raw_bands, "labels": cell.labels}
+        changes = {"encoder": cell.encoder, "beside": cell.beside, "labels": cell.labels}
         probe = config.probe.model_copy(update=changes)
         if cell.sensors != "both":
             shares = {"s2_dropped_share": float(cell.sensors == "s1"), "s1_dropped_share": float(cell.sensors == "s2")}
@@ -324,7 +324,7 @@ def _spread(values: Sequence[float | None]) -> str:
 
 def _store(path: Path, views: dict[str, Answers]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {f"{view}/{f.name}": np.asarray(getattr(a, f.name)) for view, a in views.items() for f in fields(a)}
+    arrays = {f"{view}/{name}": column for view, answers in views.items() for name, column in _columns(answers).items()}
     part = path.with_name(path.name + ".part.npz")
     np.savez_compressed(part, **arrays)
     part.rename(path)
@@ -333,7 +333,13 @@ def _store(path: Path, views: dict[str, Answers]) -> None:
 def _load(path: Path) -> dict[str, Answers]:
     with np.load(path) as arrays:
         views = dict.fromkeys(key.partition("/")[0] for key in arrays)
-        return {view: _answers({f.name: arrays[f"{view}/{f.name}"] for f in fields(Answers)}) for view in views}
+        names = {view: [key.partition("/")[2] for key in arrays if key.startswith(f"{view}/")] for view in views}
+        return {view: _answers({name: arrays[f"{view}/{name}"] for name in names[view]}) for view in views}
+
+
+def _columns(answers: Answers) -> dict[str, npt.NDArray[np.generic]]:
+    rest = {"places": np.asarray(answers.places), "outside_legend": np.asarray(answers.outside_legend)}
+    return {**answers.columns, **rest}
 
 
 def _answers(columns: dict[str, npt.NDArray[np.generic]]) -> Answers:

@@ -23,12 +23,12 @@ from training.losses.classification import IGNORED
 from training.models.expert import Expert, fuse
 from training.models.layers import STRIDE
 from training.models.mapping import MappingModel
+from training.models.predictive import Logits
 from training.tensors import Inputs
 
-PRIOR_NATS: Final = 1e-3
-"""Cost of a squared logarithm of a fitted number. Where sensors are whole and clear, sigma says little of errors: on reBEN,
-a variance scale of 0 was likelier than 1 by 0.0015 nats, and with it would go what the map says under cloud or without a
-sensor."""
+PRIOR: Final = 5e-3
+"""Cost of a squared logarithm of a fitted number, in Brier score. Where sensors are whole and clear, sigma says little of
+errors, and nothing else would hold its scale."""
 
 
 class CalibrateConfig(Record):
@@ -63,14 +63,18 @@ class HeldOut:
     """(1, H, W) class indices."""
 
     def loss(self, numbers: "Numbers") -> Tensor:
-        """Negative log-likelihood summed over labelled pixels, nats."""
+        """Brier score summed over labelled pixels."""
         seen = (functional.avg_pool2d(valid, STRIDE) for valid in (self.inputs.s2_valid, self.inputs.s1_valid))
         trust = [share * weight for share, weight in zip(seen, numbers.expert_weights, strict=True)]
         logits = self.model.read_out(self.inputs, fuse(self.experts, trust))
-        mean_field = replace(logits, variance=logits.variance * numbers.variance_scale).mean_field
-        return functional.cross_entropy(
-            mean_field / numbers.temperature, self.target, ignore_index=IGNORED, reduction="sum"
+        # What a temperature divides is the logit, mean and deviation alike.
+        scaled = Logits(
+            mean=logits.mean / numbers.temperature,
+            variance=logits.variance * numbers.variance_scale / numbers.temperature.square(),
         )
+        labelled = self.target != IGNORED
+        truth = functional.one_hot(self.target.where(labelled, 0), logits.mean.shape[1]).movedim(-1, 1)
+        return ((scaled.mean_field.softmax(dim=1) - truth).square().sum(dim=1) * labelled).sum()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -92,8 +96,9 @@ class Numbers:
 def calibrate(folds: Sequence[Fold], config: CalibrateConfig, conditions: Conditions) -> Calibration:
     """What makes the folds' models honest on places that they have not seen.
 
-    The numbers minimise the negative log-likelihood of the labels, with all sensors. Conformal thresholds follow, with each
-    sample as a block: pixels of one sample are not exchangeable.
+    The numbers minimise the Brier score of the labels, with all sensors. It is bounded: coarse labels are wrong in places,
+    and likelihood pays any price there. Conformal thresholds follow, with each sample as a block: pixels of one sample are
+    not exchangeable.
 
     Args:
         folds: Uncalibrated models, with held-out samples.
@@ -134,7 +139,7 @@ def _held_out(fold: Fold, index: int, conditions: Conditions) -> HeldOut:
     target = torch.from_numpy(class_indices(sample.labels, model.legend))[None]
     rows, columns = (-length % conditions.alignment_px for length in target.shape[1:])
     halo_px = conditions.halo_px
-    kept_px = min(STRIDE, halo_px)  # interpolation at the edge looks one location further
+    kept_px = min(conditions.alignment_px, halo_px)  # whole cells; interpolation at the edge looks one further
     margins = (kept_px, kept_px + columns, kept_px, kept_px + rows)
     inputs = inputs_of(sample, model.encoder.bands)
     experts = model.encoder.experts(_padded(inputs, (halo_px, halo_px + columns, halo_px, halo_px + rows)))
@@ -166,7 +171,7 @@ def _fit(held_out: Sequence[HeldOut], config: CalibrateConfig) -> Numbers:
         optimiser.zero_grad()
         numbers = Numbers.of(logarithms)
         mean = torch.stack([sample.loss(numbers) for sample in held_out]).sum() / pixels
-        mean = mean + PRIOR_NATS * logarithms.square().sum()
+        mean = mean + PRIOR * logarithms.square().sum()
         mean.backward()  # type: ignore[no-untyped-call]  # torch does not type it
         return mean
 

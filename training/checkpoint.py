@@ -13,6 +13,7 @@ from contract.errors import CheckpointInvalid
 from contract.record import Record
 from training.config import TrainingConfig
 from training.models.encoder import Encoder
+from training.models.latents import Latents
 from training.models.mapping import MappingModel
 from training.models.standardise import BandStatistics
 from training.run import State, read_state
@@ -66,6 +67,9 @@ def load_model(path: Path) -> tuple[MappingModel, Provenance]:
     """
     content, provenance = _read(path, MappingModel.__name__)
     model = MappingModel(_blank(provenance.config), provenance.config.legend)
+    parts = {name.partition(".")[0] for name in content["weights"]}
+    model.doubt = model.new_doubt() if "doubt" in parts else None
+    model.latents = Latents(provenance.config.model.latent) if "latents" in parts else None
     _fill(model, content, path)
     return model.eval(), provenance
 

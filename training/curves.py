@@ -16,8 +16,8 @@ SMOOTHED_STEPS: Final = 25
 
 
 def draw_curves(run: Run) -> Path | None:
-    """The path of `curves.png`, one panel for each figure of the log; None for a run without a folder."""
-    if run.folder is None:
+    """The path of `curves.png`, one panel for each figure of the log; None for a run that logged nothing."""
+    if run.folder is None or not (run.folder / LOG_NAME).exists():
         return None
     with (run.folder / LOG_NAME).open(newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))

@@ -15,13 +15,14 @@ from contract.record import Record
 from training.config import TrainingConfig
 from training.data.chips import Batch
 from training.data.pool import SamplePool
+from training.discriminant import gather
 from training.models.cost import kflop_per_px, parameter_count
 from training.models.encoder import Encoder
 from training.models.mapping import MappingModel
 from training.models.standardise import BandStatistics
 from training.optimise import OptimiserConfig
 from training.pretrain import PretrainConfig, pretrain
-from training.probe import ProbeConfig, fit_probe
+from training.probe import ProbeConfig, fine_tune
 from training.run import Run
 from training.setup import labelled_pool, start, unlabelled_pool
 
@@ -43,7 +44,7 @@ class TrainingCost(Record):
     stage: StageName
     device: str
     steps: int
-    """Of all folds together."""
+    """Of all folds together, and of the heads of doubt."""
     chips: int
     """In a batch, on each device."""
     chip_px: int
@@ -89,7 +90,11 @@ def estimate_stage(config: TrainingConfig, stage: StageName) -> TrainingCost:
     parameters = parameter_count(model)
     kflop = kflop_per_px(model, recipe.chip_px)
     step_s = _step_s(fabric, config, recipe, model)
-    steps = recipe.optimiser.steps * (config.calibrate.folds if stage == "calibrate" else 1)
+    steps = recipe.steps
+    if stage == "calibrate":
+        # The closed form leaves a fold's places out of the sums over all; a trained encoder sees each fold's others anew.
+        anew = steps * config.calibrate.folds if config.probe.encoder == "trained" else 0
+        steps = anew + config.probe.batches
     return TrainingCost(
         stage=stage,
         device=str(fabric.device),
@@ -111,11 +116,14 @@ def _step_s(fabric: Fabric, config: TrainingConfig, recipe: PretrainConfig | Pro
     ended: list[float] = []
     run = Run(seed=config.seed, watch=lambda _step, _terms: ended.append(time.perf_counter()))
     few = recipe.model_copy(update={"optimiser": OptimiserConfig(steps=WARM_UP_STEPS + TIMED_STEPS)})
-    chips = (fabric.to_device(batch) for batch in _random_batches(config, recipe))
+    timed = itertools.islice(_random_batches(config, recipe), WARM_UP_STEPS + TIMED_STEPS)
+    chips = (fabric.to_device(batch) for batch in timed)
     if isinstance(few, PretrainConfig):
         pretrain(fabric, model.encoder, chips, few.model_copy(update={"collapse_nats": 0.0}), run)
+    elif few.encoder == "frozen":
+        gather(fabric, model, chips, few, run, range(few.chips))
     else:
-        fit_probe(fabric, model, chips, few, run, torch.ones(len(config.classes)))
+        fine_tune(fabric, model, chips, few, run, torch.ones(len(config.classes)))
     return (ended[-1] - ended[WARM_UP_STEPS - 1]) / TIMED_STEPS
 
 

@@ -57,6 +57,8 @@ class PretrainConfig(Record):
     """Divergence per dimension below which the embedding has collapsed and training stops."""
     optimiser: OptimiserConfig = OptimiserConfig()
     augment: AugmentConfig = AugmentConfig(
+        s2_noise=0.02,
+        s1_noise_db=1.0,
         speckle_share=0.3,
         cloud_share=0.25,
         box_share=0.15,
@@ -67,6 +69,11 @@ class PretrainConfig(Record):
     )
     """A pair needs both sensors: no modality dropout. The two sensors differ enough already: with as much ambiguity as
     probes take, embeddings learnt less."""
+
+    @property
+    def steps(self) -> int:
+        """Batches that are taken."""
+        return self.optimiser.steps
 
     @model_validator(mode="after")
     def _chips_of_a_pair_overlap(self) -> Self:

@@ -1,4 +1,4 @@
-"""The probe on a frozen encoder, and fine-tuning: labels on pixels under mean-field probabilities."""
+"""How labels are learnt; and fine-tuning: encoder and probe together, under mean-field probabilities."""
 
 from collections.abc import Iterator
 from typing import Final, Literal, cast
@@ -18,6 +18,7 @@ from training.losses.divergence import divergence_loss, divergence_per_dimension
 from training.models.mapping import MappingModel
 from training.optimise import OptimiserConfig, averaged, clip, make_optimiser, refuse_non_finite
 from training.run import Run
+from training.tensors import Inputs
 
 RAREST: Final = 0.02
 """Share of pixels below which a class gets no more weight: a handful of pixels would outweigh everything else."""
@@ -27,26 +28,47 @@ class ProbeConfig(Record):
     """How labels are learnt."""
 
     encoder: Literal["frozen", "trained"] = "frozen"
-    """frozen: a linear probe. trained: fine-tuning, or training from scratch where nothing was pre-trained."""
+    """frozen: a linear probe in closed form. trained: from there on, both by gradient: fine-tuning, or training from
+    scratch where nothing was pre-trained."""
+    batches: int = Field(default=100, ge=1)
+    """Of augmented chips, from which the closed form is computed."""
+    shrinkage: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the features' covariance that is equal variances: with few places, more."""
+    beside: Literal["nothing", "pixel", "surroundings"] = "surroundings"
+    """What the probe reads beside the embedding: bands and indices of the pixel, and what lies around it."""
     encoder_rate: float = Field(default=0.3, gt=0)
     """Learning rate of a trained encoder, of the probe's."""
-    raw_bands: bool = True
-    """Whether the probe sees bands and indices of the pixel beside the embedding."""
     labels: float = Field(default=1.0, gt=0, le=1)
     """Share of the labelled samples that are used, to see what few labels are worth; whole samples, by seed."""
     chips: int = Field(default=32, ge=1)
     chip_px: int = Field(default=96, ge=16, multiple_of=8)
-    class_weights: Literal["none", "root", "inverse"] = "root"
+    class_weights: Literal["none", "root", "inverse"] = "none"
     """Weights by class frequency to the power 0, -1/2 or -1."""
     smoothing: float = Field(default=0.05, ge=0, lt=1)
-    """Label smoothing."""
+    """Label smoothing of a trained encoder's loss."""
     divergence_weight: float = Field(default=0.01, ge=0)
     """Of a trained encoder's experts from the prior; without sigma there is none."""
     optimiser: OptimiserConfig = OptimiserConfig()
-    augment: AugmentConfig = AugmentConfig()
+    """Of a trained encoder."""
+    augment: AugmentConfig = AugmentConfig(
+        s2_noise=0.03,
+        s1_noise_db=1.5,
+        speckle_share=0.3,
+        cloud_share=0,
+        box_share=0,
+        flat_band_share=0,
+        noise_band_share=0,
+    )
+    """Without clouds and gaps: they are the encoder's to see, and sigma's to say. With noise and speckle: what surrounds a
+    pixel holds texture, and noise is no texture."""
+
+    @property
+    def steps(self) -> int:
+        """Batches that are taken."""
+        return self.batches + (self.optimiser.steps if self.encoder == "trained" else 0)
 
 
-def fit_probe(
+def fine_tune(
     fabric: Fabric, model: MappingModel, chips: Iterator[Batch], config: ProbeConfig, run: Run, weights: Tensor
 ) -> MappingModel:
     """The averaged model after all steps.
@@ -55,23 +77,19 @@ def fit_probe(
         fabric: Where it runs, and in which precision.
         model: Trained in place; the average is a copy.
         chips: Batches of labelled chips, from the step on that the run has reached.
-        config: How. A frozen encoder stays as it is, norms included.
+        config: How.
         run: Logs, checkpoints and the seed.
         weights: Of each class, (K,); see `class_weights`.
 
     Raises:
         LossNotFinite: A term of the loss is NaN or infinite.
     """
-    frozen = config.encoder == "frozen"
-    model.encoder.requires_grad_(not frozen)
-    model.on_raw.weight.requires_grad_(config.raw_bands)
-    if not config.raw_bands:
-        nn.init.zeros_(model.on_raw.weight)
-    probe = nn.ModuleList([model.on_embedding, model.on_raw])
-    parts = [(probe, 1.0)] if frozen else [(probe, 1.0), (model.encoder, config.encoder_rate)]
+    probe = [model.on_embedding, model.on_raw, model.on_surroundings]
+    for part, read in zip(probe[1:], (config.beside != "nothing", config.beside == "surroundings"), strict=True):
+        part.weight.requires_grad_(read)
+    parts = [(nn.ModuleList(probe), 1.0), (model.encoder, config.encoder_rate)]
     optimiser, schedule = make_optimiser(parts, config.optimiser)
     model.train()
-    model.encoder.train(not frozen)  # a frozen encoder keeps its norms' statistics, too
     average = averaged(model, config.optimiser)
     state = {"trained": model, "average": average, "optimiser": optimiser, "schedule": schedule}
     wrapped_model, wrapped = fabric.setup(Supervision(model, config, weights), optimiser)
@@ -104,23 +122,27 @@ class Supervision(nn.Module):
 
     def forward(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """Terms of the loss, in nats."""
-        chips = Chips.of(batch)
-        turned, elements = random_d4(chips.inputs, generator)
-        with torch.autocast(generator.device.type, enabled=False):  # physical units need their digits
-            view = augment(turned, self.config.augment, generator)
-        target = apply_d4(chips.target, elements)
-        seen = torch.maximum(view.s2_valid, view.s1_valid)[:, 0] > 0
+        view, target = augmented_view(Chips.of(batch), self.config.augment, generator)
         logits, expert = self.model.logits(view)
         per_dimension = divergence_per_dimension(*(_rows(plane) for plane in (expert.mean, expert.log_variance)))
         return {
             "classification": classification_loss(
                 logits.mean_field,
-                target.masked_fill(~seen, IGNORED),
+                target,
                 class_weights=self.weights,
                 smoothing=self.config.smoothing,
             ),
             "divergence": divergence_loss(per_dimension, free_nats=0.0),
         }
+
+
+def augmented_view(chips: Chips, config: AugmentConfig, generator: torch.Generator) -> tuple[Inputs, Tensor]:
+    """Chips turned and augmented, and (N, H, W) class indices, `IGNORED` where the view shows nothing."""
+    turned, elements = random_d4(chips.inputs, generator)
+    with torch.autocast(generator.device.type, enabled=False):  # physical units need their digits
+        view = augment(turned, config, generator)
+    seen = torch.maximum(view.s2_valid, view.s1_valid)[:, 0] > 0
+    return view, apply_d4(chips.target, elements).masked_fill(~seen, IGNORED)
 
 
 def class_weights(pixels: NDArray[np.int64], config: ProbeConfig) -> Tensor:

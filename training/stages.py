@@ -1,11 +1,13 @@
 """The stages of a model: pre-training, probe, calibration. Each ends in a checkpoint that the next one starts from."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -14,16 +16,18 @@ from training.calibrate import Fold, calibrate
 from training.checkpoint import Provenance, load_encoder, load_model, save
 from training.config import TrainingConfig
 from training.curves import draw_curves
-from training.data.chips import Cut
+from training.data.chips import Batch, Cut
 from training.data.pool import SamplePool
 from training.data.splits import few_labels, place_folds
+from training.discriminant import Moments, fit_probe, gather
+from training.ensemble import doubt_of, fit_latents
 from training.evaluate.exam import Conditions
 from training.models.encoder import Encoder
 from training.models.mapping import MappingModel
 from training.pretrain import pretrain
-from training.probe import class_weights, fit_probe
+from training.probe import class_weights, fine_tune
 from training.run import Run, Watch
-from training.setup import Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
+from training.setup import STATISTICS_SAMPLES, Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
 
 ENCODER_NAME: Final = "encoder.pt"
 PROBE_NAME: Final = "probe.pt"
@@ -94,7 +98,7 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     """The path of `model.pt`: the probe of `probe_stage` with what was fitted on held-out places.
 
     The probe is fitted once more for each fold, on the same encoder. The encoder may have seen a fold's pixels in
-    pre-training, but never its labels.
+    pre-training, but never its labels. Doubt and the spread of the embeddings are fitted on all places.
 
     Raises:
         TrainingError: Of data, configuration, checkpoint or loss.
@@ -112,17 +116,28 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
             reason=f"calibrate.folds is {config.calibrate.folds}, but the labelled samples are of {len(pool.places)} "
             f"places ({error}); lower folds, or add places",
         ) from error
+    if encoder_path:
+        _refuse_other_encoder(load_encoder(encoder_path)[0], model, config)
+    learnt = _learnt_from(config, pool)
+    moments = _moments(fabric, config, model, learnt, stage.run("calibrate/moments"))
+    weights = class_weights(learnt.class_pixels(config.legend), config.probe)
     folds = []
     for number, held_out in enumerate(parts):
         inside, outside = pool.parted(held_out)
-        encoder, _ = _encoder(config, outside, encoder_path)
-        if encoder_path:
-            _refuse_other_encoder(encoder, model, config)
-        run = stage.run(f"calibrate/fold-{number}", encoder_path)
-        fitted = fit_on(fabric, config, encoder, outside, run)
-        folds.append(Fold(model=fitted.cpu(), samples=inside))
+        if config.probe.encoder == "frozen":
+            kept = torch.tensor([place not in inside.places for place in learnt.places])
+            fitted = deepcopy(model.cpu())
+            fit_probe(fitted, moments, kept, config.probe, weights)
+        else:
+            encoder, _ = _encoder(config, outside, encoder_path)
+            run = stage.run(f"calibrate/fold-{number}", encoder_path)
+            fitted = fit_on(fabric, config, encoder, outside, run).cpu()
+        folds.append(Fold(model=fitted, samples=inside))
     calibration = calibrate(folds, config.calibrate, conditions(model))
-    model.calibrate(calibration)
+    model.cpu().calibrate(calibration)
+    model.doubt = doubt_of(model, moments, config.probe, weights, config.seed)
+    some = np.random.default_rng(config.seed).permutation(len(learnt))[:STATISTICS_SAMPLES]
+    model.latents = fit_latents(model, learnt.select(some.tolist()), conditions(model))
     path = stage.out / MODEL_NAME
     if fabric.is_global_zero:
         save(path, model, provenance.model_copy(update={"calibration": calibration}))
@@ -132,7 +147,7 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
 def conditions(model: MappingModel) -> Conditions:
     """How samples are put before a model: with the margin that a mapping run reads around each chip."""
     alignment_px = model.encoder.config.alignment_px
-    halo_px = -(-model.encoder.radius_px // alignment_px) * alignment_px
+    halo_px = -(-model.radius_px // alignment_px) * alignment_px
     return Conditions(bands=model.encoder.bands, halo_px=halo_px, alignment_px=alignment_px)
 
 
@@ -149,16 +164,36 @@ def pretrain_on(fabric: Fabric, config: TrainingConfig, pool: SamplePool, run: R
 
 
 def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: SamplePool, run: Run) -> MappingModel:
-    """The probe of a configuration, fitted on an encoder with the labels of a pool."""
-    recipe = config.probe
-    labelled, _ = pool.parted(few_labels(pool.entries, recipe.labels, config.seed))
-    torch.manual_seed(config.seed)
+    """The probe of a configuration, fitted on an encoder with the labels of a pool; the encoder with it, if it says so."""
+    labelled = _learnt_from(config, pool)
+    weights = class_weights(labelled.class_pixels(config.legend), config.probe)
     model = MappingModel(encoder, config.legend)
-    schedule = Schedule(
-        cut=Cut(chip_px=recipe.chip_px), chips=recipe.chips, steps=recipe.optimiser.steps, reached=run.reached()
-    )
-    weights = class_weights(labelled.class_pixels(config.legend), recipe)
-    return fit_probe(fabric, model, batches(fabric, config, labelled, schedule), recipe, run, weights)
+    moments = _moments(fabric, config, model, labelled, run)
+    fit_probe(model, moments, torch.ones(len(moments.counts)), config.probe, weights)
+    if config.probe.encoder == "frozen":
+        return model.eval()
+    chips = _labelled_chips(fabric, config, labelled, config.probe.optimiser.steps, run.reached())
+    return fine_tune(fabric, model, chips, config.probe, run, weights)
+
+
+def _learnt_from(config: TrainingConfig, pool: SamplePool) -> SamplePool:
+    """The samples of a pool whose labels are learnt from."""
+    labelled, _ = pool.parted(few_labels(pool.entries, config.probe.labels, config.seed))
+    return labelled
+
+
+def _moments(fabric: Fabric, config: TrainingConfig, model: MappingModel, pool: SamplePool, run: Run) -> Moments:
+    chips = _labelled_chips(fabric, config, pool, config.probe.batches)
+    numbers = {place: number for number, place in enumerate(pool.places)}
+    return gather(fabric, model, chips, config.probe, run, [numbers[entry.place] for entry in pool.entries])
+
+
+def _labelled_chips(
+    fabric: Fabric, config: TrainingConfig, pool: SamplePool, steps: int, reached: int = 0
+) -> Iterator[Batch]:
+    recipe = config.probe
+    schedule = Schedule(cut=Cut(chip_px=recipe.chip_px), chips=recipe.chips, steps=steps, reached=reached)
+    return batches(fabric, config, pool, schedule)
 
 
 def _refuse_other_recipe(path: Path, provenance: Provenance, config: TrainingConfig) -> None:

@@ -36,6 +36,10 @@ class Prediction:
     """(N, H, W): mean over latent dimensions of the fused expert's variance."""
     embedding_norm: Tensor
     """(N, H, W): length of the fused expert's mean."""
+    doubt: Tensor | None = None
+    """(N, H, W): what several read-outs disagree on, nats; None where they are not fitted."""
+    ood_distance: Tensor | None = None
+    """(N, H, W): how far the fused expert's mean lies from those of the training data, about 1 on training ground."""
 
 
 Predictor = Callable[[Inputs], Prediction]

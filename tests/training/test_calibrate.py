@@ -50,7 +50,8 @@ def by_pixel(sharpness: float = 1.0) -> MappingModel:
     """A model of single pixels; its logits are too sharp by a factor."""
     torch.manual_seed(0)
     model = MappingModel(encoder(), LEGEND).eval()
-    torch.nn.init.zeros_(model.on_embedding.weight)
+    for part in (model.on_embedding, model.on_surroundings):
+        torch.nn.init.zeros_(part.weight)
     for plane in (model.on_raw.weight, model.on_raw.bias):
         plane.data.mul_(3 * sharpness)
     return model
@@ -61,7 +62,7 @@ def by_embedding() -> MappingModel:
     torch.manual_seed(0)
     model = MappingModel(Measured(BandChoice(), model_config(), STATISTICS), LEGEND).eval()
     model.on_embedding.weight.data.mul_(6)
-    for plane in (model.on_raw.weight, model.on_raw.bias):
+    for plane in (model.on_raw.weight, model.on_raw.bias, model.on_surroundings.weight):
         torch.nn.init.zeros_(plane)
     return model
 
@@ -84,11 +85,11 @@ def _labelled(index: int, truth: MappingModel, random: np.random.Generator) -> S
     return replace(sample, labels=VALUES[np.minimum(classes, 2)])
 
 
-def surprise(model: MappingModel, samples: Sequence[Sample], calibration: Calibration) -> float:
-    """Mean negative log-likelihood of all pixels, nats."""
+def brier(model: MappingModel, samples: Sequence[Sample], calibration: Calibration) -> float:
+    """Mean Brier score of all pixels."""
     model.calibrate(calibration)
     answer = answers_of(model, samples, pixels=SHAPE[0] * SHAPE[1])
-    return float(-np.log(answer.probabilities[np.arange(len(answer)), answer.label]).mean())
+    return float(np.square(answer.probabilities - np.eye(3)[answer.label]).sum(axis=1).mean())
 
 
 def answers_of(model: MappingModel, samples: Sequence[Sample], *, pixels: int) -> Answers:
@@ -112,7 +113,7 @@ def test_numbers_that_nothing_depends_on_stay_at_1() -> None:
 
 
 def test_an_expert_that_misleads_loses_its_weight(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.calibrate.PRIOR_NATS", 0.0)
+    monkeypatch.setattr("training.calibrate.PRIOR", 0.0)
     truth = by_embedding()
     truth.calibrate(_numbers(s2=1, s1=0))
     model = by_embedding()
@@ -121,17 +122,17 @@ def test_an_expert_that_misleads_loses_its_weight(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
-def test_labels_are_as_likely_under_the_fitted_numbers_as_under_the_true_ones(
+def test_labels_are_told_as_well_by_the_fitted_numbers_as_by_the_true_ones(
     scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The numbers themselves need not be the true ones: temperature and scale of variances can stand in for one another."""
-    monkeypatch.setattr("training.calibrate.PRIOR_NATS", 0.0)
+    monkeypatch.setattr("training.calibrate.PRIOR", 0.0)
     truth, model = by_embedding(), by_embedding()
     true_numbers = _numbers(variance_scale=scale)
     truth.calibrate(true_numbers)
     samples = drawn(12, truth)
     fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
-    assert surprise(model, samples, fitted) <= surprise(model, samples, true_numbers)
+    assert brier(model, samples, fitted) <= brier(model, samples, true_numbers)
 
 
 def test_labels_that_say_little_of_the_variance_do_not_make_it_vanish() -> None:
@@ -152,7 +153,7 @@ def test_what_is_fitted_is_what_an_exam_would_find() -> None:
     fitted = held_out.loss(numbers).item() / sample.labels.size
     temperature, variance_scale, s2, s1 = np.exp([0.3, -0.4, 0.2, -0.6])
     calibration = _numbers(temperature=temperature, variance_scale=variance_scale, s2=s2, s1=s1)
-    assert fitted == pytest.approx(surprise(model, [sample], calibration), rel=1e-5)
+    assert fitted == pytest.approx(brier(model, [sample], calibration), rel=1e-5)
 
 
 def test_the_fitted_numbers_explain_labels_as_well_as_those_that_made_them() -> None:
@@ -161,9 +162,9 @@ def test_the_fitted_numbers_explain_labels_as_well_as_those_that_made_them() -> 
     truth.calibrate(numbers)
     samples, model = drawn(8, truth), by_embedding()
     fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
-    best = surprise(model, samples, numbers)
-    assert surprise(model, samples, _numbers()) > best + 0.01
-    assert surprise(model, samples, fitted) < best + 0.001
+    best = brier(model, samples, numbers)
+    assert brier(model, samples, _numbers()) > best + 0.01
+    assert brier(model, samples, fitted) < best + 0.001
 
 
 def test_thresholds_are_of_the_calibrated_model_with_samples_as_blocks() -> None:

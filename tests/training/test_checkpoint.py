@@ -12,6 +12,7 @@ from tests.training.examples import STATISTICS, inputs, model_config, worn
 from training.checkpoint import Provenance, load_encoder, load_model, save
 from training.config import TrainingConfig
 from training.models.encoder import Encoder
+from training.models.latents import Latents
 from training.models.mapping import MappingModel
 
 CONFIG = TrainingConfig(name="tiny", classes=(10, 40, 80), model=model_config(blocks=(0, 1, 0)))
@@ -60,6 +61,27 @@ def test_a_calibrated_model_comes_back_ready_to_answer(path: Path) -> None:
     assert torch.equal(made.embedding, expected.embedding)
     assert provenance.calibration == CALIBRATION
     assert loaded.legend == CONFIG.legend
+
+
+@torch.no_grad()
+def test_a_model_comes_back_with_its_doubt_and_where_its_training_ground_lies(path: Path) -> None:
+    kept = model()
+    kept.doubt, kept.latents = kept.new_doubt(), Latents(CONFIG.model.latent)
+    kept.latents.fit(torch.arange(6).double(), torch.diag(torch.arange(1, 7)).double())
+    save(path, kept, PROVENANCE)
+    made, expected = load_model(path)[0](inputs(1, 24, 40)), kept(inputs(1, 24, 40))
+    assert torch.equal(made.doubt, expected.doubt)
+    assert torch.equal(made.ood_distance, expected.ood_distance)
+
+
+@pytest.mark.parametrize("part", ["doubt", "latents"])
+def test_a_model_without_one_of_them_comes_back_without_it(path: Path, part: str) -> None:
+    kept = model()
+    kept.doubt, kept.latents = kept.new_doubt(), Latents(CONFIG.model.latent)
+    setattr(kept, part, None)
+    save(path, kept, PROVENANCE)
+    loaded, _ = load_model(path)
+    assert [name for name in ("doubt", "latents") if getattr(loaded, name) is None] == [part]
 
 
 def test_a_file_of_another_kind_is_named(path: Path) -> None:

@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> TrainingConfig:
             "unlabelled": [{"kind": "reben", "folder": tmp_path, "splits": ["val"]}],
             "model": {"latent": 4, "s2": THIN, "s1": THIN},
             "pretrain": {"chips": 4, "chip_px": 16, "reach_px": 0, "optimiser": {"steps": 300}},
-            "probe": {"chips": 2, "chip_px": 24, "optimiser": {"steps": 70}},
+            "probe": {"chips": 2, "chip_px": 24, "batches": 70, "optimiser": {"steps": 30}},
             "calibrate": {"folds": 3},
             "hardware": {"accelerator": "cpu"},
         }
@@ -32,7 +32,7 @@ def config(tmp_path: Path) -> TrainingConfig:
 
 @pytest.mark.parametrize(
     ("stage", "steps", "chips", "chip_px", "samples"),
-    [("pretrain", 300, 4, 16, 2), ("probe", 70, 2, 24, 1), ("calibrate", 210, 2, 24, 1)],
+    [("pretrain", 300, 4, 16, 2), ("probe", 70, 2, 24, 1), ("calibrate", 70, 2, 24, 1)],
 )
 def test_a_stage_takes_its_steps_on_its_samples(
     stage: StageName, steps: int, chips: int, chip_px: int, samples: int, config: TrainingConfig
@@ -41,6 +41,12 @@ def test_a_stage_takes_its_steps_on_its_samples(
     assert (cost.steps, cost.chips, cost.chip_px, cost.samples) == (steps, chips, chip_px, samples)
     assert cost.total_s == pytest.approx(steps * cost.step_s)
     assert 0 < cost.step_s < 10
+
+
+def test_fine_tuning_takes_its_steps_beside_those_of_the_closed_form(config: TrainingConfig) -> None:
+    trained = config.model_copy(update={"probe": config.probe.model_copy(update={"encoder": "trained"})})
+    assert estimate_stage(trained, "probe").steps == 70 + 30
+    assert estimate_stage(trained, "calibrate").steps == 3 * (70 + 30) + 70
 
 
 def test_the_first_step_is_not_timed(config: TrainingConfig, monkeypatch: pytest.MonkeyPatch) -> None:

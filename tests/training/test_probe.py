@@ -1,4 +1,4 @@
-"""The probe: what it learns, and what it leaves alone."""
+"""Fine-tuning: what is learnt, and what is left alone; class weights."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +13,18 @@ from training.augment import AugmentConfig
 from training.config import Hardware
 from training.data.chips import Batch, ChipDataset, Chips, Cut
 from training.data.sample import BandChoice
+from training.discriminant import fit_probe, gather, read_outs
 from training.losses.classification import IGNORED
 from training.models.mapping import MappingModel
 from training.optimise import OptimiserConfig
-from training.probe import ProbeConfig, Supervision, class_weights, fit_probe
+from training.probe import ProbeConfig, Supervision, class_weights, fine_tune
 from training.run import LOG_NAME, Run
 from training.setup import start
 
 STEPS, CHIPS = 6, 4
-CONFIG = ProbeConfig(chips=CHIPS, chip_px=16, optimiser=OptimiserConfig(steps=STEPS, learning_rate=0.05))
+CONFIG = ProbeConfig(
+    encoder="trained", chips=CHIPS, chip_px=16, optimiser=OptimiserConfig(steps=STEPS, learning_rate=0.05)
+)
 SAMPLES = pool([coloured(index) for index in range(6)])
 ONES = torch.ones(3)
 
@@ -65,48 +68,39 @@ def accuracy(fitted: MappingModel) -> float:
 # --- learning ---------------------------------------------------------------------------------------------------------
 
 
-def learnt(start: MappingModel, **fields: object) -> MappingModel:
-    config = changed(augment=UNCHANGED, optimiser={"steps": 120, "learning_rate": 0.05}, **fields)
-    return fit_probe(cpu(), start, batches(steps=120), config, Run(seed=0), ONES)
-
-
-def test_a_probe_tells_classes_by_the_colour_of_the_pixel() -> None:
-    assert accuracy(learnt(model(), encoder="frozen")) > 0.9
-
-
-def test_a_trained_encoder_learns_to_tell_them_and_another_probe_can_use_it() -> None:
-    trained = learnt(model(), encoder="trained", raw_bands=False)
+def test_an_encoder_learns_to_tell_classes_and_another_probe_can_use_it() -> None:
+    config = changed(augment=UNCHANGED, beside="nothing", optimiser={"steps": 120, "learning_rate": 0.05})
+    blank = model()
+    for part in (blank.on_raw, blank.on_surroundings):
+        torch.nn.init.zeros_(part.weight)
+    trained = fine_tune(cpu(), blank, batches(steps=120), config, Run(seed=0), ONES)
     assert accuracy(trained) > 0.9
     again = MappingModel(trained.encoder, LEGEND)
-    torch.nn.init.zeros_(again.on_embedding.weight)
-    assert accuracy(learnt(again, encoder="frozen", raw_bands=False)) > 0.9
-
-
-def test_a_frozen_encoder_stays_as_it_is_to_the_last_bit() -> None:
-    trained = model()
-    before = weights_of(trained.encoder)
-    fitted = fit_probe(cpu(), trained, batches(), CONFIG, Run(seed=0), ONES)
-    assert same(weights_of(trained.encoder), before)
-    assert same(weights_of(fitted.encoder), before)
-    assert not torch.equal(fitted.on_embedding.weight, model().on_embedding.weight)
+    moments = gather(cpu(), again, batches(steps=30), config, Run(seed=0), range(6))
+    fit_probe(again, moments, torch.ones(6), config, ONES)
+    assert accuracy(again) > 0.9
 
 
 def test_a_trained_encoder_moves_with_its_norms() -> None:
-    fitted = fit_probe(cpu(), model(), batches(), changed(encoder="trained"), Run(seed=0), ONES)
+    fitted = fine_tune(cpu(), model(), batches(), CONFIG, Run(seed=0), ONES)
     before, after = weights_of(model().encoder), weights_of(fitted.encoder)
     assert not torch.equal(after["s2.mean.weight"], before["s2.mean.weight"])
     assert not torch.equal(after["s1.trunk.stem.1.running_mean"], before["s1.trunk.stem.1.running_mean"])
     assert torch.equal(after["standardise_s2.mean"], before["standardise_s2.mean"])
 
 
-def test_without_raw_bands_the_probe_gives_them_no_weight() -> None:
-    fitted = fit_probe(cpu(), model(), batches(), changed(raw_bands=False), Run(seed=0), ONES)
-    assert not fitted.on_raw.weight.any()
-    assert fitted.on_raw.bias.any()
+@pytest.mark.parametrize(("beside", "read"), [("nothing", 1), ("pixel", 2), ("surroundings", 3)])
+def test_weights_of_what_is_not_read_stay_as_they_are(beside: str, read: int) -> None:
+    before = model()
+    after = fine_tune(cpu(), model(), batches(), changed(beside=beside), Run(seed=0), ONES)
+    pairs = zip(read_outs(before), read_outs(after), strict=True)
+    moved = [not torch.equal(first.weight, second.weight) for first, second in pairs]
+    assert moved == [place < read for place in range(3)]
+    assert not torch.equal(after.on_raw.bias, before.on_raw.bias)
 
 
 def test_the_fitted_model_is_ready_to_answer() -> None:
-    assert not any(part.training for part in fit_probe(cpu(), model(), batches(), CONFIG, Run(seed=0), ONES).modules())
+    assert not any(part.training for part in fine_tune(cpu(), model(), batches(), CONFIG, Run(seed=0), ONES).modules())
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------
@@ -121,7 +115,8 @@ def classification_of(batch: Batch, augment: AugmentConfig = UNCHANGED) -> float
 def test_labels_are_turned_with_the_chips() -> None:
     """A model that answers pixel by pixel is as right on a turned chip as on the chip."""
     by_pixel = model().eval()
-    torch.nn.init.zeros_(by_pixel.on_embedding.weight)
+    for part in (by_pixel.on_embedding, by_pixel.on_surroundings):
+        torch.nn.init.zeros_(part.weight)
     batch = next(batches())
     supervision = Supervision(by_pixel, changed(augment=UNCHANGED, smoothing=0), ONES)
     logits, _ = by_pixel.logits(Chips.of(batch).inputs)
@@ -143,24 +138,23 @@ def test_pixels_that_no_sensor_saw_are_not_scored() -> None:
 
 def test_a_batch_without_labels_is_no_reason_to_stop() -> None:
     blank = [{**batch, "target": torch.full_like(batch["target"], IGNORED)} for batch in batches()]
-    fit_probe(cpu(), model(), iter(blank), CONFIG, Run(seed=0), ONES)
+    fine_tune(cpu(), model(), iter(blank), CONFIG, Run(seed=0), ONES)
 
 
 def test_what_is_not_finite_stops_the_run() -> None:
     spoiled = dict(next(batches()))
     spoiled["s2"] = torch.full_like(spoiled["s2"], torch.nan)
     with pytest.raises(LossNotFinite, match="'classification' is nan at step 0"):
-        fit_probe(cpu(), model(), iter([spoiled]), CONFIG, Run(seed=0), ONES)
+        fine_tune(cpu(), model(), iter([spoiled]), CONFIG, Run(seed=0), ONES)
 
 
-@pytest.mark.parametrize("network", ["frozen", "trained"])
-def test_in_mixed_precision_the_loss_is_about_that_of_single_precision(network: str) -> None:
+def test_in_mixed_precision_the_loss_is_about_that_of_single_precision() -> None:
     losses: list[list[float]] = []
     for precision in ("32-true", "bf16-mixed"):
         found: list[float] = []
         run = Run(seed=0, watch=lambda _step, terms, found=found: found.append(terms["classification"]))
         fabric = start(Hardware(accelerator="cpu", precision=precision, threads=1))
-        fit_probe(fabric, model(), batches(), changed(encoder=network), run, ONES)
+        fine_tune(fabric, model(), batches(), CONFIG, run, ONES)
         losses.append(found)
     assert losses[1] != losses[0]
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
@@ -171,22 +165,20 @@ def test_each_step_draws_anew() -> None:
     run = Run(seed=1, watch=lambda _step, terms: losses.append(terms["classification"]))
     batch = next(batches())
     standstill = changed(optimiser={"steps": STEPS, "learning_rate": 1e-12})
-    fit_probe(cpu(), model(), iter([batch] * STEPS), standstill, run, ONES)
+    fine_tune(cpu(), model(), iter([batch] * STEPS), standstill, run, ONES)
     assert len(set(losses)) == STEPS
 
 
 # --- resuming ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("network", ["frozen", "trained"])
-def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path: Path, network: str) -> None:
-    config = changed(encoder=network)
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("whole", "stopped")]
     for folder in folders:
         folder.mkdir()
 
     def fitted(run: Run) -> dict[str, torch.Tensor]:
-        return weights_of(fit_probe(cpu(), model(), batches(run.reached()), config, run, ONES))
+        return weights_of(fine_tune(cpu(), model(), batches(run.reached()), CONFIG, run, ONES))
 
     whole = fitted(Run(seed=1, folder=folders[0]))
     asked = iter([False, False, True])

@@ -34,6 +34,11 @@ def test_a_recipe_names_everything_that_can_be_set(name: str) -> None:
     assert document["name"] == name
 
 
+def test_the_dense_recipe_says_what_holds_without_it() -> None:
+    dense = read_config(SHELF / "vdual-simclr.toml")
+    assert dense == TrainingConfig(name=dense.name, labelled=dense.labelled)
+
+
 def test_recipes_differ_in_what_they_are_named_for() -> None:
     dense, vectors, patch = (read_config(SHELF / f"{name}.toml") for name in RECIPES)
     assert (dense.pretrain.level, dense.model.variational) == ("dense", True)

@@ -1,11 +1,13 @@
 """The stages in a row, on samples in memory; tests/training/test_commands.py has them on files."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from contract.bands import Modality
 from contract.bundle import Calibration
@@ -15,8 +17,10 @@ from training import stages
 from training.calibrate import CalibrateConfig, Fold
 from training.checkpoint import load_encoder, load_model
 from training.config import Hardware, TrainingConfig
+from training.data.chips import Batch
 from training.data.pool import SamplePool
 from training.data.sample import BandChoice
+from training.discriminant import Moments, fit_probe, read_outs
 from training.models.config import BranchConfig, ModelConfig
 from training.models.encoder import Encoder
 from training.models.mapping import MappingModel
@@ -24,6 +28,7 @@ from training.optimise import OptimiserConfig
 from training.pretrain import PretrainConfig
 from training.probe import ProbeConfig
 from training.run import LOG_NAME
+from training.setup import Schedule, batches
 from training.stages import Stage, calibrate_stage, conditions, pretrain_stage, probe_stage
 
 LABELLED = [coloured(index) for index in range(6)]
@@ -43,7 +48,7 @@ def config(*, variational: bool = True) -> TrainingConfig:
         classes=(10, 40, 80),
         model=model_config(variational=variational),
         pretrain=PretrainConfig(chips=2, chip_px=16, reach_px=8, positions=3, collapse_nats=0, optimiser=few),
-        probe=ProbeConfig(chips=2, chip_px=16, optimiser=few),
+        probe=ProbeConfig(chips=2, chip_px=16, batches=3, optimiser=few),
         calibrate=CalibrateConfig(folds=3, steps=3, pixels_per_sample=50),
         hardware=Hardware(accelerator="cpu", threads=1),
     )
@@ -64,8 +69,21 @@ def test_stages_follow_each_other_with_and_without_sigma(tmp_path: Path, *, vari
     assert provenance.config == stage.config
     assert provenance.calibration is not None
     assert model.temperature.item() == pytest.approx(provenance.calibration.temperature)
-    folders = ["pretrain", "probe", *(f"calibrate/fold-{number}" for number in range(3))]
-    assert all((tmp_path / folder / LOG_NAME).exists() for folder in folders)
+    assert model.doubt is not None
+    assert model.latents is not None
+    assert (tmp_path / "pretrain" / LOG_NAME).exists()
+
+
+def test_fine_tuning_starts_from_the_closed_form(tmp_path: Path) -> None:
+    frozen, _ = load_model(probe_stage(Stage(config=config(), out=tmp_path), None))
+    hardly = OptimiserConfig(steps=2, learning_rate=1e-9)
+    trained = config().probe.model_copy(update={"encoder": "trained", "optimiser": hardly})
+    stage = Stage(config=config().model_copy(update={"probe": trained}), out=tmp_path)
+    tuned, _ = load_model(probe_stage(stage, None))
+    assert (tmp_path / "probe" / LOG_NAME).exists()
+    for before, after in zip(read_outs(frozen), read_outs(tuned), strict=True):
+        assert before.weight.any()
+        torch.testing.assert_close(after.weight, before.weight)
 
 
 def test_a_checkpoint_lists_every_place_that_its_weights_have_seen(
@@ -80,32 +98,63 @@ def test_a_checkpoint_lists_every_place_that_its_weights_have_seen(
     assert provenance.places == ("pair", "place-0", "place-1", "place-2", "radar")
 
 
-def test_no_model_of_a_fold_sees_labels_of_the_places_that_it_is_asked_about(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage = Stage(config=config(), out=tmp_path)
-    probe_stage(stage, None)
-    learnt: list[SamplePool] = []
-    asked: list[Fold] = []
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Fold]:
+    """The folds that calibration is asked to learn from, which it does not."""
+    folds: list[Fold] = []
 
-    def recorded(fabric: object, given: TrainingConfig, seen: SamplePool, schedule: object) -> object:
-        learnt.append(seen)
-        return batches(fabric, given, seen, schedule)
-
-    def calibrated(folds: Sequence[Fold], *_rest: object) -> Calibration:
-        asked.extend(folds)
+    def calibrated(given: Sequence[Fold], *_rest: object) -> Calibration:
+        folds.extend(given)
         return Calibration(temperature=1, variance_scale=1, expert_weights=dict.fromkeys(Modality, 1))
 
-    batches = stages.batches
-    monkeypatch.setattr(stages, "batches", recorded)
     monkeypatch.setattr(stages, "calibrate", calibrated)
+    return folds
+
+
+def places_of(folds: Sequence[Fold]) -> list[set[str]]:
+    """Of each fold; together they are asked about every sample once."""
+    names = [sample.entry.name for fold in folds for sample in fold.samples]
+    assert sorted(names) == [sample.entry.name for sample in LABELLED]
+    return [{sample.entry.place for sample in fold.samples} for fold in folds]
+
+
+def test_no_probe_of_a_fold_sees_labels_of_the_places_that_it_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[Fold]
+) -> None:
+    """Their sums are left out of those that it is solved from."""
+    stage = Stage(config=config(), out=tmp_path)
+    probe_stage(stage, None)
+    learnt: list[set[str]] = []
+
+    def recorded(model: MappingModel, moments: Moments, drawn: torch.Tensor, *rest: Any) -> None:
+        learnt.append({f"place-{place}" for place in drawn.nonzero().flatten().tolist()})
+        fit_probe(model, moments, drawn, *rest)
+
+    monkeypatch.setattr(stages, "fit_probe", recorded)
     calibrate_stage(stage, None)
-    assert sorted(sample.entry.name for fold in asked for sample in fold.samples) == [
-        sample.entry.name for sample in LABELLED
-    ]
-    for seen, fold in zip(learnt, asked, strict=True):
-        assert not {*seen.places} & {sample.entry.place for sample in fold.samples}
-        assert len(seen) + len(fold.samples) == len(LABELLED)
+    assert learnt == [{"place-0", "place-1", "place-2"} - held_out for held_out in places_of(asked)]
+    weights = [fold.model.on_embedding.weight for fold in asked]
+    assert not any(torch.equal(weights[0], other) for other in weights[1:])
+
+
+def test_no_trained_encoder_of_a_fold_sees_labels_of_the_places_that_it_is_asked_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[Fold]
+) -> None:
+    trained = config().probe.model_copy(update={"encoder": "trained"})
+    stage = Stage(config=config().model_copy(update={"probe": trained}), out=tmp_path)
+    probe_stage(stage, None)
+    learnt: list[set[str]] = []
+
+    def recorded(fabric: Fabric, given: TrainingConfig, seen: SamplePool, schedule: Schedule) -> Iterator[Batch]:
+        learnt.append({*seen.places})
+        return batches(fabric, given, seen, schedule)
+
+    monkeypatch.setattr(stages, "batches", recorded)
+    calibrate_stage(stage, None)
+    every = {"place-0", "place-1", "place-2"}
+    others = [every - held_out for held_out in places_of(asked)]
+    # Once for heads of doubt; then for each fold's closed form, and for its fine-tuning.
+    assert learnt == [every, *(places for places in others for _ in range(2))]
 
 
 def test_an_encoder_of_another_model_is_refused(tmp_path: Path) -> None:
@@ -147,4 +196,4 @@ def test_a_model_is_asked_with_the_halo_and_the_alignment_that_it_needs(backbone
     asked = conditions(model)
     assert asked.alignment_px == alignment_px
     assert asked.halo_px % alignment_px == 0
-    assert model.encoder.radius_px <= asked.halo_px < model.encoder.radius_px + alignment_px
+    assert model.radius_px <= asked.halo_px < model.radius_px + alignment_px

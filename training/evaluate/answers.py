@@ -27,6 +27,19 @@ class Uncertainty(StrEnum):
     CONFIDENCE = "1 - highest probability"
     SHORTNESS = "shortness of the embedding"
     """Minus its length: what a model without variances would offer."""
+    DOUBT = "model doubt"
+    DISTANCE = "out-of-distribution distance"
+
+
+STORED: Final = {
+    Uncertainty.TOTAL: "total",
+    Uncertainty.ALEATORIC: "aleatoric",
+    Uncertainty.EMBEDDING: "embedding",
+    Uncertainty.LATENT: "latent_variance",
+    Uncertainty.DOUBT: "doubt",
+    Uncertainty.DISTANCE: "ood_distance",
+}
+"""Those that are fields of answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,6 +70,10 @@ class Answers:
     """True where a pixel of another class is among the eight neighbours."""
     spoiled: Flags
     """True where the view put something in the way."""
+    doubt: Floats | None = None
+    """None where the model has no heads for it."""
+    ood_distance: Floats | None = None
+    """None where the model does not know where its training data lie."""
 
     def __len__(self) -> int:
         return len(self.label)
@@ -71,17 +88,14 @@ class Answers:
         """True where the most probable class is the true one."""
         return np.asarray(self.predicted == self.label)
 
+    @property
+    def uncertainties(self) -> tuple[Uncertainty, ...]:
+        """Those that the model has."""
+        return tuple(kind for kind in Uncertainty if kind not in STORED or STORED[kind] in self.columns)
+
     def uncertainty(self, kind: Uncertainty) -> Floats:
-        """A measure of doubt (n,)."""
+        """A measure of doubt (n,), one of `uncertainties`."""
         match kind:
-            case Uncertainty.TOTAL:
-                doubt = self.total
-            case Uncertainty.ALEATORIC:
-                doubt = self.aleatoric
-            case Uncertainty.EMBEDDING:
-                doubt = self.embedding
-            case Uncertainty.LATENT:
-                doubt = self.latent_variance
             case Uncertainty.ENTROPY:
                 doubt = entr(self.probabilities).sum(axis=1)
             case Uncertainty.MARGIN:
@@ -91,15 +105,20 @@ class Answers:
                 doubt = 1 - self.probabilities.max(axis=1)
             case Uncertainty.SHORTNESS:
                 doubt = -self.embedding_norm
+            case _:
+                doubt = self.columns[STORED[kind]]
         return np.asarray(doubt, np.float32)
 
     def at(self, chosen: Flags | Indices) -> "Answers":
         """The answers of some of the pixels."""
-        return replace(self, **{name: getattr(self, name)[chosen] for name in PER_PIXEL})
+        columns: dict[str, Any] = {name: column[chosen] for name, column in self.columns.items()}
+        return replace(self, **columns)
 
-
-PER_PIXEL: Final = tuple(field.name for field in fields(Answers) if field.name not in {"places", "outside_legend"})
-"""Fields with one entry per pixel."""
+    @property
+    def columns(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Every array that the answers have, by field."""
+        every = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: column for name, column in every.items() if isinstance(column, np.ndarray)}
 
 
 def join(parts: Sequence[Answers]) -> Answers:
@@ -107,7 +126,7 @@ def join(parts: Sequence[Answers]) -> Answers:
     first = parts[0]
     if any(part.places != first.places for part in parts):
         raise ValueError("answers of different places cannot be joined; their place indices would not agree")
-    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_PIXEL}
+    columns: dict[str, Any] = {name: np.concatenate([part.columns[name] for part in parts]) for name in first.columns}
     return replace(first, outside_legend=sum(part.outside_legend for part in parts), **columns)
 
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from contract.bundle import ConformalThreshold
 from contract.record import Record
-from training.evaluate.answers import Answers, Flags, Floats, Indices
+from training.evaluate.answers import Answers, Flags, Indices
 from training.evaluate.bootstrap import Figure, quotient
 
 Method = Literal["raps", "lac"]
@@ -80,7 +80,7 @@ def guaranteed_coverage(threshold: ConformalThreshold) -> float:
     return min(1 - threshold.alpha, blocks / (blocks + 1))
 
 
-def prediction_sets(probabilities: Floats, threshold: ConformalThreshold) -> Flags:
+def prediction_sets(probabilities: npt.NDArray[np.floating], threshold: ConformalThreshold) -> Flags:
     """(n, K), True for the classes in each pixel's set.
 
     The most probable class is in every set: an empty set would say nothing to the reader of a map, and coverage can only
@@ -112,7 +112,7 @@ def check_threshold(answers: Answers, threshold: ConformalThreshold) -> Conforma
     )
 
 
-def class_scores(probabilities: Floats, method: Method) -> npt.NDArray[np.float64]:
+def class_scores(probabilities: npt.NDArray[np.floating], method: Method) -> npt.NDArray[np.float64]:
     """(n, K): how strange each class would be; a set holds the classes up to a threshold.
 
     lac: 1 - p_c (Sadinle, Lei, Wasserman, arXiv:1609.00451): smallest sets on average.

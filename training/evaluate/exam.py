@@ -43,6 +43,12 @@ class Conditions:
         if self.halo_px % self.alignment_px:
             raise ValueError(f"halo of {self.halo_px} px is no multiple of the {self.alignment_px} px alignment")
 
+    def padded(self, inputs: Inputs) -> Inputs:
+        """The batch with the halo around it, and filled up to whole strides below and on the right."""
+        rows, columns = (self.halo_px - length % -self.alignment_px for length in inputs.s2.shape[-2:])
+        margins = (self.halo_px, columns, self.halo_px, rows)
+        return each_plane(inputs, lambda plane: functional.pad(plane, margins))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Exam:
@@ -76,11 +82,10 @@ class Exam:
     def predict(self, inputs: Inputs) -> Prediction:
         """The prediction at every pixel of a batch, padded for the model and cropped afterwards, on the CPU."""
         rows, columns = inputs.s2.shape[-2:]
-        halo_px, alignment_px = self.conditions.halo_px, self.conditions.alignment_px
-        margins = (halo_px, halo_px - columns % -alignment_px, halo_px, halo_px - rows % -alignment_px)
+        halo_px = self.conditions.halo_px
         inside = np.s_[..., halo_px : halo_px + rows, halo_px : halo_px + columns]
         with torch.inference_mode():
-            answer = self.predictor(each_plane(inputs, lambda plane: functional.pad(plane, margins)))
+            answer = self.predictor(self.conditions.padded(inputs))
         return each_plane(answer, lambda plane: plane[inside].float().cpu())
 
     def _ask(self, index: int, sample: Sample, view: View) -> Answers:
@@ -108,6 +113,8 @@ class Exam:
             embedding=at_chosen(answer.embedding),
             latent_variance=at_chosen(answer.latent_variance),
             embedding_norm=at_chosen(answer.embedding_norm),
+            doubt=None if answer.doubt is None else at_chosen(answer.doubt),
+            ood_distance=None if answer.ood_distance is None else at_chosen(answer.ood_distance),
             place=np.zeros(len(chosen), np.int64),
             sample=np.full(len(chosen), index, np.int64),
             position=chosen,
@@ -119,9 +126,9 @@ class Exam:
         classes = len(self.legend.classes)
         if answer.probabilities.shape[1] != classes:
             raise ValueError(f"model gives {answer.probabilities.shape[1]} classes; the legend has {classes}")
-        for plane in fields(answer):
-            if not bool(getattr(answer, plane.name).isfinite().all()):
-                raise ValueError(f"{plane.name} of the model is not finite everywhere in sample {sample.entry.name}")
+        for name in _present(answer):
+            if not bool(getattr(answer, name).isfinite().all()):
+                raise ValueError(f"{name} of the model is not finite everywhere in sample {sample.entry.name}")
 
 
 def inputs_of(sample: Sample, bands: BandChoice) -> Inputs:
@@ -140,7 +147,12 @@ def boundaries(labels: npt.NDArray[np.uint8]) -> Flags:
 
 def each_plane(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
     """The batch with every tensor changed alike."""
-    return replace(batch, **{plane.name: change(getattr(batch, plane.name)) for plane in fields(batch)})
+    return replace(batch, **{name: change(getattr(batch, name)) for name in _present(batch)})
+
+
+def _present(batch: Inputs | Prediction) -> list[str]:
+    """Names of the planes that the batch has."""
+    return [plane.name for plane in fields(batch) if getattr(batch, plane.name) is not None]
 
 
 def _placed(part: Answers, places: tuple[str, ...]) -> Answers:

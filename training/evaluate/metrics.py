@@ -121,7 +121,7 @@ def score(view: str, answers: Answers, legend: Legend, resampling: Resampling) -
         ece_equal_mass=resampling.estimate(equal_mass.error),
         ece_class_wise=resampling.estimate(class_wise_error(answers)),
         reliability=reliability.bins(),
-        detection=tuple(detect_errors(answers, kind, resampling) for kind in Uncertainty),
+        detection=tuple(detect_errors(answers, kind, resampling) for kind in answers.uncertainties),
         classes=class_scores(matrix, answers, legend),
         confusion=tuple(tuple(int(count) for count in row) for row in matrix),
     )

@@ -25,6 +25,7 @@ class CompactTrunk(nn.Module):
         fine, middle, coarse = config.widths
         # Strided convolutions of 2x2 are centred on the cell that they stand for; of 3x3, half a position beside it, and
         # turned chips would not give turned features.
+        self.cells: nn.Module = nn.PixelUnshuffle(STRIDE)
         self.stem = convolution(channels * STRIDE**2, fine)
         self.fine = nn.Sequential(*(ResidualBlock(fine) for _ in range(config.blocks[0])))
         self.middle = nn.Sequential(
@@ -42,7 +43,7 @@ class CompactTrunk(nn.Module):
 
     def forward(self, bands: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, fine, H / 2, W / 2); H and W are multiples of 8."""
-        fine = self.fine(self.stem(functional.pixel_unshuffle(bands, STRIDE)))  # (N, fine, H / 2, W / 2)
+        fine = self.fine(self.stem(self.cells(bands)))  # (N, fine, H / 2, W / 2)
         middle = self.middle(fine)  # (N, middle, H / 4, W / 4)
         coarse = self.coarse(middle)  # (N, coarse, H / 8, W / 8)
         middle = functional.relu(middle + upsample(self.from_coarse(coarse), 2))

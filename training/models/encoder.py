@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -25,6 +26,8 @@ class Encoder(nn.Module):
         self.standardise_s1 = Standardise(Modality.S1, statistics[Modality.S1])
         self.s2 = Branch(len(bands.s2), config.s2, config)
         self.s1 = Branch(len(bands.s1), config.s1, config)
+        # Channels innermost: a training step takes a fifth less time on a CPU.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch does not type this one
 
     @property
     def radius_px(self) -> int:

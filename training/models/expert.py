@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import torch
@@ -38,10 +39,7 @@ def fuse(experts: Sequence[Expert], trust: Sequence[Tensor]) -> Expert:
         trust: For each, (N, 1, h, w): its weight times the share of observed pixels at the location.
     """
     # Generalised product of experts, arXiv:1410.7827.
-    precision = torch.ones_like(experts[0].mean)
-    weighted = torch.zeros_like(experts[0].mean)
-    for expert, weight in zip(experts, trust, strict=True):
-        of_expert = weight * (-expert.log_variance).exp()
-        precision = precision + of_expert
-        weighted = weighted + of_expert * expert.mean
+    precisions = [weight * (-expert.log_variance).exp() for expert, weight in zip(experts, trust, strict=True)]
+    precision = 1 + reduce(torch.add, precisions)
+    weighted = reduce(torch.add, [share * expert.mean for share, expert in zip(precisions, experts, strict=True)])
     return Expert(mean=weighted / precision, log_variance=-precision.log())

@@ -9,11 +9,14 @@ from torch.nn import functional
 from contract.bands import Modality
 from contract.bundle import Calibration
 from contract.legend import Legend
+from training.models.doubt import DoubtHeads
 from training.models.encoder import Encoder
 from training.models.expert import Expert
+from training.models.latents import Latents
 from training.models.layers import STRIDE, upsample
 from training.models.predictive import Logits, variances
-from training.models.raw import raw_channels, raw_features
+from training.models.raw import raw_channels, raw_features, raw_validity
+from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
 from training.tensors import Inputs, Prediction
 
 UNSEEN: Final = 1e-4
@@ -21,21 +24,39 @@ UNSEEN: Final = 1e-4
 
 
 class MappingModel(nn.Module):
-    """A linear probe on the fused expert and on raw bands, in the legend's order of classes."""
+    """A linear probe on the fused expert, raw bands and their surroundings, in the legend's order of classes."""
 
     temperature: Tensor
     variance_scale: Tensor
     expert_weights: Tensor
+    doubt: DoubtHeads | None
+    """None until fitted, as `latents`."""
+    latents: Latents | None
 
     def __init__(self, encoder: Encoder, legend: Legend) -> None:
         super().__init__()
         self.encoder, self.legend = encoder, legend
         classes = len(legend.classes)
         self.on_embedding = nn.Conv2d(encoder.config.latent, classes, 1, bias=False)
-        self.on_raw = nn.Conv2d(raw_channels(encoder.bands), classes, 1)
+        raw = raw_channels(encoder.bands)
+        around = surroundings_channels(raw)
+        self.on_raw = nn.Conv2d(raw, classes, 1)
+        self.on_surroundings = nn.Conv2d(around, classes, 1, bias=False)
+        self.usual = Latents(around)
+        self.usual.whitening.zero_()  # everything is usual until it is fitted
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("variance_scale", torch.tensor(1.0))
         self.register_buffer("expert_weights", torch.ones(2))
+        self.doubt, self.latents = None, None
+
+    def new_doubt(self) -> DoubtHeads:
+        """Heads of the probe's form, before they are fitted."""
+        return DoubtHeads(
+            self.encoder.config.latent,
+            self.on_raw.in_channels,
+            self.on_surroundings.in_channels,
+            len(self.legend.classes),
+        )
 
     def calibrate(self, calibration: Calibration) -> None:
         """Take over what was fitted on held-out places."""
@@ -52,13 +73,38 @@ class MappingModel(nn.Module):
     def read_out(self, inputs: Inputs, expert: Expert) -> Logits:
         """Gaussian logits, (N, K, H, W), of a fused expert of (N, d, H / 2, W / 2)."""
         weight = self.on_embedding.weight - self.on_embedding.weight.mean(dim=0, keepdim=True)
+        raw = self.raw(inputs)
+        surroundings = self.surroundings(raw, inputs)
+        around = upsample(self.on_surroundings(surroundings), CELL_PX)
+        # A linear read-out grows without bound away from what it has learnt. Divided by the square of how far that is, it
+        # says less and less instead, as the discriminant of heavy-tailed classes does.
+        strangeness = upsample(self.usual.distance(surroundings), CELL_PX).clamp_min(1).square()
         mean = nn.functional.conv2d(expert.mean, weight)  # (N, K, H / 2, W / 2)
         variance = nn.functional.conv2d(expert.variance, weight.square())
-        raw = raw_features(inputs, self.encoder.bands, self.encoder.standardise_s2, self.encoder.standardise_s1)
         return Logits(
-            mean=(at_pixels(mean, inputs) + self.on_raw(raw)) / self.temperature,
-            variance=at_pixels(variance, inputs) * self.variance_scale,
+            mean=(at_pixels(mean, inputs) + self.on_raw(raw) + around) / (self.temperature * strangeness),
+            variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
         )
+
+    @property
+    def radius_px(self) -> int:
+        """How far an output pixel can see, per side: the least halo of a chip."""
+        return max(self.encoder.radius_px, SURROUNDINGS_RADIUS_PX)
+
+    def raw(self, inputs: Inputs) -> Tensor:
+        """What the probe sees of the pixel itself, (N, C, H, W)."""
+        return raw_features(inputs, self.encoder.bands, self.encoder.standardise_s2, self.encoder.standardise_s1)
+
+    def surroundings(self, raw: Tensor, inputs: Inputs) -> Tensor:
+        """What the probe sees around the pixel, (N, C, H / 8, W / 8)."""
+        return surroundings(raw, raw_validity(inputs, self.encoder.bands))
+
+    def votes(self, heads: DoubtHeads, inputs: Inputs, expert: Expert) -> Tensor:
+        """Logits of the heads at every location, (N, M * K, H / 2, W / 2), at temperature 1."""
+        # At pixels, the planes of all heads would take as long as the encoder.
+        raw = self.raw(inputs)
+        logits: Tensor = heads(expert.mean, functional.avg_pool2d(raw, STRIDE), self.surroundings(raw, inputs))
+        return logits
 
     def forward(self, inputs: Inputs) -> Prediction:
         """Probabilities and variances of every pixel."""
@@ -72,7 +118,20 @@ class MappingModel(nn.Module):
             embedding=embedding,
             latent_variance=at_pixels(expert.variance.mean(dim=1, keepdim=True), inputs)[:, 0],
             embedding_norm=at_pixels(expert.mean.norm(dim=1, keepdim=True), inputs)[:, 0],
+            doubt=self.model_doubt(inputs, expert),
+            ood_distance=self.ood_distance(inputs, expert),
         )
+
+    def model_doubt(self, inputs: Inputs, expert: Expert) -> Tensor | None:
+        """What the heads disagree on, (N, H, W), nats; None where none are fitted."""
+        if self.doubt is None:
+            return None
+        votes = self.votes(self.doubt, inputs, expert) / self.temperature
+        return at_pixels(self.doubt.mutual_information(votes), inputs)[:, 0]
+
+    def ood_distance(self, inputs: Inputs, expert: Expert) -> Tensor | None:
+        """How far the embedding lies from those of the training data, (N, H, W); None where that is not known."""
+        return None if self.latents is None else at_pixels(self.latents.distance(expert.mean), inputs)[:, 0]
 
 
 def at_pixels(values: Tensor, inputs: Inputs) -> Tensor:

@@ -33,6 +33,13 @@ def raw_features(inputs: Inputs, bands: BandChoice, s2: Standardise, s1: Standar
     return torch.cat(features, dim=1)
 
 
+def raw_validity(inputs: Inputs, bands: BandChoice) -> Tensor:
+    """1 where each of the raw features was observed, 0 where not, (N, C, H, W)."""
+    s2, s1 = inputs.s2_valid, inputs.s1_valid
+    counts = ((s2, len(bands.s2)), (s1, len(bands.s1)), (s2, len(_index_pairs(bands))), (s1, len(_ratio_pairs(bands))))
+    return torch.cat([valid.expand(-1, count, -1, -1) for valid, count in counts], dim=1)
+
+
 def _index_pairs(bands: BandChoice) -> list[tuple[int, int]]:
     """NDVI (Rouse 1974) and NDWI (McFeeters 1996), for the bands that are there."""
     wanted = (("B08", "B04"), ("B03", "B08"))

@@ -116,6 +116,8 @@ def answers(
         position=np.stack([np.arange(count), np.zeros(count)], axis=1).astype(np.int64),
         at_boundary=np.zeros(count, bool),
         spoiled=np.zeros(count, bool),
+        doubt=doubt,
+        ood_distance=doubt,
     )
 
 

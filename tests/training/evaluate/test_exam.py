@@ -163,6 +163,18 @@ def test_uncertainties_are_what_their_names_say() -> None:
         np.testing.assert_allclose(answers.uncertainty(kind), values, atol=1e-6)
 
 
+def test_doubt_and_distance_are_asked_of_models_that_have_them() -> None:
+    def with_both(inputs: Inputs) -> Prediction:
+        answer = formula(inputs)
+        return replace(answer, doubt=2 * answer.total, ood_distance=3 * answer.total)
+
+    asked, bare = replace(exam(3), predictor=with_both).answers(), exam(3).answers()
+    np.testing.assert_allclose(asked.uncertainty(Uncertainty.DOUBT), 2 * bare.total, rtol=1e-6)
+    np.testing.assert_allclose(asked.at(bare.place == 1).ood_distance, 3 * bare.total[bare.place == 1], rtol=1e-6)
+    assert asked.uncertainties == tuple(Uncertainty)
+    assert {*Uncertainty} - {*bare.uncertainties} == {Uncertainty.DOUBT, Uncertainty.DISTANCE}
+
+
 def test_answers_of_different_places_cannot_be_joined() -> None:
     with pytest.raises(ValueError, match="different places"):
         join([random_answers(5), random_answers(5, places=2)])

@@ -9,6 +9,7 @@ import torch
 from contract.bands import Modality
 from contract.bundle import Calibration
 from tests.training.examples import LEGEND, encoder, inputs, model_config, worn
+from training.models.latents import Latents
 from training.models.layers import upsample
 from training.models.mapping import MappingModel, at_pixels
 from training.models.raw import raw_features
@@ -22,6 +23,7 @@ def model() -> MappingModel:
     torch.manual_seed(2)
     made = worn(MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)).eval()
     made.on_embedding.weight.data.mul_(3)
+    made.doubt, made.latents = made.new_doubt(), Latents(made.encoder.config.latent)
     return made
 
 
@@ -39,8 +41,9 @@ def with_gaps(chips: Inputs) -> Inputs:
 
 @torch.no_grad()
 def test_chips_with_a_halo_give_the_values_of_the_whole_image(model: MappingModel) -> None:
+    model.usual.whitening.copy_(0.4 * torch.eye(36)[:, :, None, None])
     image = with_gaps(inputs(1, 160, 144))
-    halo = -(-model.encoder.radius_px // 8) * 8
+    halo = -(-model.radius_px // 8) * 8
     whole = model(image)
     chips = 0
     for row in range(halo, 160 - halo - 16 + 1, 16):
@@ -65,7 +68,9 @@ def test_without_a_halo_they_do_not(model: MappingModel) -> None:
 
 
 @torch.no_grad()
-def test_logits_are_linear_in_embedding_and_raw_bands_without_what_classes_share(model: MappingModel) -> None:
+def test_logits_are_linear_in_embedding_raw_bands_and_surroundings_without_what_classes_share(
+    model: MappingModel,
+) -> None:
     chips = inputs(2, 24, 40)
     expert = model.encoder(chips, torch.ones(2))
     raw = raw_features(chips, model.encoder.bands, model.encoder.standardise_s2, model.encoder.standardise_s1)
@@ -73,22 +78,41 @@ def test_logits_are_linear_in_embedding_and_raw_bands_without_what_classes_share
     weight = weight - weight.mean(axis=0)
     on_embedding = np.einsum("kd,ndhw->nkhw", weight, expert.mean.double())
     on_raw = np.einsum("kc,nchw->nkhw", model.on_raw.weight[:, :, 0, 0], raw) + model.on_raw.bias.numpy()[:, None, None]
+    around = np.einsum("kc,nchw->nkhw", model.on_surroundings.weight[:, :, 0, 0], model.surroundings(raw, chips))
     variance = np.einsum("kd,ndhw->nkhw", weight**2, expert.variance.double())
     logits = model.read_out(chips, expert)
-    np.testing.assert_allclose(logits.mean, _doubled(on_embedding) + on_raw, rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(logits.variance, _doubled(variance), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        logits.mean, _interpolated(on_embedding) + on_raw + _interpolated(around, 8), rtol=1e-3, atol=1e-4
+    )
+    np.testing.assert_allclose(logits.variance, _interpolated(variance), rtol=1e-3, atol=1e-5)
 
 
-def _doubled(maps: np.ndarray) -> np.ndarray:
+def _interpolated(maps: np.ndarray, factor: int = 2) -> np.ndarray:
     """Linear interpolation between pixel centres, an axis at a time."""
     for axis in (2, 3):
         size = maps.shape[axis]
-        places = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
+        places = np.clip((np.arange(factor * size) + 0.5) / factor - 0.5, 0, size - 1)
         before = np.floor(places).astype(int)
         after, share = np.minimum(before + 1, size - 1), places - before
         share = share.reshape([-1 if each == axis else 1 for each in range(4)])
         maps = maps.take(before, axis) * (1 - share) + maps.take(after, axis) * share
     return maps
+
+
+@torch.no_grad()
+def test_logits_shrink_with_the_square_of_how_far_surroundings_are_from_what_is_usual(model: MappingModel) -> None:
+    chips = inputs(2, 24, 40)
+    chips.s1[..., 16:] += 30
+    expert = model.encoder(chips, torch.ones(2))
+    plain = model.read_out(chips, expert)
+    model.usual.whitening.copy_(0.15 * torch.eye(36)[:, :, None, None])
+    model.usual.mean.fill_(0.1)
+    strange = model.read_out(chips, expert)
+    around = model.surroundings(model.raw(chips), chips).numpy()
+    distance = _interpolated(0.15 * np.linalg.norm(around - 0.1, axis=1, keepdims=True), 8)
+    assert distance.min() < 1 < distance.max()
+    np.testing.assert_allclose(strange.mean, plain.mean.numpy() / np.maximum(distance, 1) ** 2, rtol=1e-4, atol=1e-5)
+    assert torch.equal(strange.variance, plain.variance)
 
 
 @torch.no_grad()
@@ -132,12 +156,57 @@ def test_calibration_scales_logits_variance_and_experts(model: MappingModel) -> 
     logits, expert = model.logits(chips)
     torch.testing.assert_close(expert.mean, weighed.mean)
     torch.testing.assert_close(logits.mean, uncalibrated.mean / 1.7)
-    torch.testing.assert_close(logits.variance, uncalibrated.variance * 0.4)
+    torch.testing.assert_close(logits.variance, uncalibrated.variance * 0.4 / 1.7**2)
+
+
+@torch.no_grad()
+def test_heads_vote_at_each_location_on_embedding_mean_raw_bands_and_surroundings(model: MappingModel) -> None:
+    chips = inputs(2, 24, 40)
+    expert = model.encoder(chips, torch.ones(2))
+    raw = raw_features(chips, model.encoder.bands, model.encoder.standardise_s2, model.encoder.standardise_s1)
+    around = _interpolated(model.surroundings(raw, chips).numpy(), 4)
+    raw = raw.numpy().reshape(2, -1, 12, 2, 20, 2).mean(axis=(3, 5))
+    of_embedding, of_raw = model.doubt.on_embedding.weight[:, :, 0, 0], model.doubt.on_raw.weight[:, :, 0, 0]
+    of_around = model.doubt.on_surroundings.weight[:, :, 0, 0]
+    expected = np.einsum("kd,ndhw->nkhw", of_embedding, expert.mean) + np.einsum("kc,nchw->nkhw", of_raw, raw)
+    expected = expected + np.einsum("kc,nchw->nkhw", of_around, around)
+    expected = expected + model.doubt.on_raw.bias.numpy()[:, None, None]
+    np.testing.assert_allclose(model.votes(model.doubt, chips, expert), expected, rtol=1e-3, atol=1e-5)
+
+
+@torch.no_grad()
+def test_doubt_and_distance_are_of_the_fused_embedding_at_pixels(model: MappingModel) -> None:
+    chips = inputs(2, 24, 40)
+    model.calibrate(CALIBRATION)
+    answer, (_, expert) = model(chips), model.logits(chips)
+    votes = model.votes(model.doubt, chips, expert) / 1.7
+    doubt = _interpolated(model.doubt.mutual_information(votes).numpy())
+    np.testing.assert_allclose(answer.doubt, doubt[:, 0], rtol=1e-3, atol=1e-6)
+    distance = _interpolated(model.latents.distance(expert.mean).numpy())
+    np.testing.assert_allclose(answer.ood_distance, distance[:, 0], rtol=1e-3, atol=1e-6)
+
+
+@torch.no_grad()
+def test_doubt_does_not_repeat_the_variance_of_the_embedding(model: MappingModel) -> None:
+    chips = inputs(1, 24, 40)
+    before = model(chips)
+    model.variance_scale.fill_(9.0)
+    after = model(chips)
+    assert torch.equal(after.doubt, before.doubt)
+    assert (after.embedding > 1.5 * before.embedding).all()
+
+
+def test_what_is_not_fitted_is_not_said(model: MappingModel) -> None:
+    model.doubt, model.latents = None, None
+    answer = model(inputs(1, 24, 40))
+    assert answer.doubt is None
+    assert answer.ood_distance is None
 
 
 def test_calibration_is_stored_with_the_weights(model: MappingModel) -> None:
     model.calibrate(CALIBRATION)
     twin = MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)
+    twin.doubt, twin.latents = twin.new_doubt(), Latents(twin.encoder.config.latent)
     twin.load_state_dict(model.state_dict())
     assert twin.temperature.item() == pytest.approx(1.7)
     assert twin.variance_scale.item() == pytest.approx(0.4)

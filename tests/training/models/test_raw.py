@@ -8,7 +8,7 @@ import torch
 from contract.bands import Modality
 from tests.training.examples import STATISTICS, inputs
 from training.data.sample import BandChoice
-from training.models.raw import raw_channels, raw_features
+from training.models.raw import raw_channels, raw_features, raw_validity
 from training.models.standardise import Standardise
 from training.tensors import Inputs
 
@@ -48,6 +48,17 @@ def test_what_was_not_observed_becomes_0() -> None:
     assert not made[:, [0, 1, 2, 3, 6, 7], 2, 3].any()
     assert made[:, [4, 5, 8], 2, 3].all()
     assert not made[:, [4, 5, 8], 4, 1].any()
+
+
+def test_a_feature_is_observed_where_its_sensor_is() -> None:
+    chips = inputs(2, 5, 7)
+    chips.s2_valid[..., 2, 3] = 0
+    chips.s1_valid[..., 4, 1] = 0
+    valid = raw_validity(chips, BandChoice())
+    assert valid.shape == (2, raw_channels(BandChoice()), 5, 7)
+    for channel in range(9):
+        of_sensor = chips.s1_valid if channel in (4, 5, 8) else chips.s2_valid
+        assert torch.equal(valid[:, channel : channel + 1], of_sensor)
 
 
 def test_dark_and_negative_reflectance_give_finite_indices() -> None:
