@@ -139,7 +139,8 @@ def _whole(aoi: str, request: MapRequest, out: Path) -> tuple[float, int, dict]:
     """Wall time, peak resident memory and report of the command line."""
     command = [
         sys.executable,
-        ROOT / "landsigma.py",
+        "-m",
+        "landsigma",
         "map",
         aoi,
         "--bundle",

@@ -7,16 +7,10 @@ import numpy as np
 
 from contract.bundle import PROBABILITIES, BundleManifest, ModelInput, ModelOutput
 from contract.legend import WORLDCOVER
-from export.bundle import (
-    GRAPH_NAME,
-    PROBABILITY_ENCODING,
-    SENTINEL1_INPUT,
-    SENTINEL2_INPUT,
-    VARIANCE_OUTPUT,
-    write_graph,
-    write_manifest,
-)
+from export.folder import GRAPH_NAME, write_graph, write_manifest
 from export.graph import GraphWriter
+from export.inputs import SENTINEL1_INPUT, SENTINEL2_INPUT
+from export.outputs import SHARE_ENCODING, VARIANCE_OUTPUT
 
 LEGEND: Final = WORLDCOVER.subset(10, 20, 30, 40, 50, 60, 80, 90)
 WIDTH: Final = 32
@@ -49,7 +43,7 @@ def write_stand_in(folder: Path) -> BundleManifest:
             ModelOutput(
                 name=PROBABILITIES,
                 bands=tuple(entry.name for entry in LEGEND.classes),
-                encoding=PROBABILITY_ENCODING,
+                encoding=SHARE_ENCODING,
             ),
             VARIANCE_OUTPUT,
         ),

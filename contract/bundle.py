@@ -1,8 +1,9 @@
 """BundleManifest: what an exported model is, what it eats and what it gives."""
 
 from datetime import datetime
+from enum import StrEnum
 from pathlib import PurePosixPath
-from typing import Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,6 +16,21 @@ SCHEMA_VERSION: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
 PROBABILITIES: Final = "probabilities"
 """The output that every mapping model gives: one band per class, in legend order."""
+BANDS_KEY: Final = "landsigma.bands.{}"
+"""Metadata of a graph, filled with an input's name: the bands it was trained on, in channel order, with commas between."""
+
+BundleName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+"""A folder's name on every system."""
+Precision = Literal["float32", "float16", "int8"]
+"""Of a graph's weights and intermediate values; inputs and outputs are float32 always."""
+
+
+class Provider(StrEnum):
+    """What ONNX Runtime computes with, by the names it has for them; best first."""
+
+    TENSORRT = "TensorrtExecutionProvider"
+    CUDA = "CUDAExecutionProvider"
+    CPU = "CPUExecutionProvider"
 
 
 class BundleFile(Record):
@@ -79,6 +95,18 @@ class ModelOutput(Record):
     overviews: Literal["AVERAGE", "MODE", "NEAREST"] = "AVERAGE"
 
 
+class BundleGraph(Record):
+    """One ONNX graph of the model: it takes every input, and gives some outputs or all."""
+
+    path: str
+    """One of the bundle's files."""
+    precision: Precision = "float32"
+    providers: tuple[Provider, ...] = Field(default=tuple(Provider), min_length=1)
+    """Where it is to be run."""
+    outputs: tuple[str, ...] = Field(min_length=1)
+    """ONNX Runtime computes what a graph can give, asked for or not: a graph of few outputs is faster."""
+
+
 class ConformalThreshold(Record):
     """A calibrated conformal threshold."""
 
@@ -114,7 +142,7 @@ class BundleManifest(Record):
     """What an exported model is, what it eats and what it gives. Stored as `manifest.json` in the bundle folder."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    name: BundleName
     version: str
     kind: Literal["trained", "rules", "identity"]
     """"rules" and "identity" make no claim of accuracy, and every product says so."""
@@ -123,7 +151,17 @@ class BundleManifest(Record):
     """SPDX identifier."""
     files: tuple[BundleFile, ...] = Field(min_length=1)
     graph: str
-    """Path of the ONNX graph; one of `files`."""
+    """Path of the ONNX graph that gives every output in float32; one of `files`."""
+    variants: tuple[BundleGraph, ...] = ()
+    """Graphs to run in its place: the first one that is for the provider and gives what is asked for."""
+    card: str | None = None
+    """Model card, Markdown."""
+    evaluation: str | None = None
+    """`contract.evaluation.BundleEvaluation`, JSON: what the model is worth on ground that it has not seen."""
+    parity: str | None = None
+    """How far each graph is from the trained model, and how far it may be, JSON."""
+    item: str | None = None
+    """STAC item with the MLM extension."""
     inputs: tuple[ModelInput, ...] = Field(min_length=1)
     outputs: tuple[ModelOutput, ...] = Field(min_length=1)
     legend: Legend
@@ -157,8 +195,23 @@ class BundleManifest(Record):
         modalities = [entry.modality for entry in self.inputs]
         if len(set(names)) < len(names) or len(set(modalities)) < len(modalities):
             raise ValueError(f"inputs {modalities} and graph names {names} must each be distinct")
-        if self.graph not in {file.path for file in self.files}:
-            raise ValueError(f"graph {self.graph!r} is not among the bundle's files")
+        return self
+
+    @model_validator(mode="after")
+    def _named_files_are_listed(self) -> Self:
+        listed = {file.path for file in self.files}
+        named = [("card", self.card), ("evaluation", self.evaluation), ("parity", self.parity), ("item", self.item)]
+        for what, path in (*named, *(("graph", graph.path) for graph in self.graphs)):
+            if path is not None and path not in listed:
+                raise ValueError(f"{what} {path!r} is not among the bundle's files")
+        return self
+
+    @model_validator(mode="after")
+    def _graphs_give_known_outputs(self) -> Self:
+        known = {entry.name for entry in self.outputs}
+        for graph in self.variants:
+            if unknown := set(graph.outputs) - known:
+                raise ValueError(f"graph {graph.path!r} gives {sorted(unknown)}, which are no outputs of the bundle")
         return self
 
     @model_validator(mode="after")
@@ -174,6 +227,26 @@ class BundleManifest(Record):
     def title(self) -> str:
         """Name and version, as products quote it."""
         return f"{self.name} {self.version}"
+
+    @property
+    def graphs(self) -> tuple[BundleGraph, ...]:
+        """Every graph, the preferred ones first and the one that gives every output last."""
+        return (*self.variants, BundleGraph(path=self.graph, outputs=tuple(entry.name for entry in self.outputs)))
+
+    def graph_for(self, provider: Provider, outputs: tuple[str, ...]) -> BundleGraph:
+        """The graph to run where these outputs are asked for."""
+        fitting = (graph for graph in self.graphs if provider in graph.providers and {*outputs} <= {*graph.outputs})
+        return next(fitting, self.graphs[-1])
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, int, int, int]]:
+        """Batch, bands, rows and columns of every input of the graphs."""
+        sides = (self.chip_px, self.chip_px)
+        shapes = {}
+        for entry in self.inputs:
+            shapes[entry.name] = (self.batch, len(entry.bands), *sides)
+            shapes[entry.validity] = (self.batch, 1, *sides)
+        return shapes
 
     def output(self, name: str) -> ModelOutput:
         """The output of that name.

@@ -21,17 +21,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from contract.bundle import PROBABILITIES, BundleManifest, ModelOutput
-from export.bundle import (
-    GRAPH_NAME,
-    PROBABILITY_ENCODING,
-    SENTINEL1_INPUT,
-    SENTINEL2_INPUT,
-    VARIANCE_OUTPUT,
-    write_graph,
-    write_manifest,
-)
+from contract.bundle import PROBABILITIES, BundleManifest
+from export.folder import GRAPH_NAME, write_graph, write_manifest
 from export.graph import GraphWriter
+from export.inputs import SENTINEL1_INPUT, SENTINEL2_INPUT
+from export.outputs import VARIANCE_OUTPUT, model_outputs
 from export.rule_table import LEGEND, OPTICAL_RULES, RADAR_RULES, Radar, Rule
 
 CHIP_PX: Final = 256
@@ -68,15 +62,7 @@ def build_spectral_rules(folder: Path) -> BundleManifest:
         files=(write_graph(folder, _graph()),),
         graph=GRAPH_NAME,
         inputs=(SENTINEL2_INPUT, SENTINEL1_INPUT),
-        outputs=(
-            ModelOutput(
-                name=PROBABILITIES,
-                bands=tuple(entry.name for entry in LEGEND.classes),
-                description="Share of belief in each class; sums to 1.",
-                encoding=PROBABILITY_ENCODING,
-            ),
-            VARIANCE_OUTPUT,
-        ),
+        outputs=model_outputs(LEGEND, (PROBABILITIES, VARIANCE_OUTPUT.name)),
         legend=LEGEND,
         resolution_m=10,
         chip_px=CHIP_PX,

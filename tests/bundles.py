@@ -1,13 +1,16 @@
-"""Bundles for tests: one that gives its input back, and one that shows a seam wherever halo or alignment are wrong."""
+"""Bundles for tests: one gives its input back, one shows seams where halo or alignment are wrong, one has two graphs."""
 
 from pathlib import Path
 
 import numpy as np
+import onnx
 
-from contract.bundle import BundleManifest, Encoding, ModelOutput
+from contract.bundle import BundleGraph, BundleManifest, Encoding, ModelOutput, Precision, Provider
 from contract.legend import WORLDCOVER
-from export.bundle import GRAPH_NAME, SENTINEL1_INPUT, SENTINEL2_INPUT, VARIANCE_OUTPUT, write_graph, write_manifest
+from export.folder import GRAPH_NAME, write_graph, write_manifest
 from export.graph import GraphWriter
+from export.inputs import SENTINEL1_INPUT, SENTINEL2_INPUT
+from export.outputs import VARIANCE_OUTPUT
 
 UNCHANGED = Encoding(dtype="float32", nodata=float("nan"))
 BLUR_RADIUS_PX = 11
@@ -109,6 +112,55 @@ def write_blur_bundle(
     )
     write_manifest(folder, manifest)
     return manifest
+
+
+def write_layered_bundle(
+    folder: Path, *, precision: Precision = "float32", providers: tuple[Provider, ...] = tuple(Provider)
+) -> BundleManifest:
+    """The manifest of a written bundle of two graphs that tell which of them ran.
+
+    The lean one gives `probabilities` and `variance` as twos, in this precision and for these providers; the full one gives
+    them as ones, and `margin` beside them.
+    """
+    usual = ("probabilities", "variance")
+    files = [
+        write_graph(folder, _constant_graph(usual, 2.0), "model.onnx"),
+        write_graph(folder, _constant_graph((*usual, "margin"), 1.0), "model-full.onnx"),
+    ]
+    manifest = BundleManifest(
+        name="layered",
+        version="1",
+        kind="identity",
+        description="Tells which graph ran. For tests.",
+        licence="Apache-2.0",
+        files=tuple(files),
+        graph="model-full.onnx",
+        variants=(BundleGraph(path="model.onnx", precision=precision, providers=providers, outputs=usual),),
+        inputs=(SENTINEL2_INPUT, SENTINEL1_INPUT),
+        outputs=(
+            _unchanged("probabilities", "B02", "B03", "B04", "B08"),
+            _unchanged("variance", "B02", "B03", "B04", "B08"),
+            _unchanged("margin", "B02", "B03", "B04", "B08").model_copy(update={"always": False}),
+        ),
+        legend=WORLDCOVER.subset(10, 30, 50, 80),
+        resolution_m=10,
+        chip_px=32,
+        batch=1,
+        halo_px=0,
+        alignment_px=1,
+    )
+    write_manifest(folder, manifest)
+    return manifest
+
+
+def _constant_graph(outputs: tuple[str, ...], value: float) -> onnx.ModelProto:
+    graph = GraphWriter("constant")
+    s2, s2_valid = graph.inputs(SENTINEL2_INPUT, 32)
+    s1, s1_valid = graph.inputs(SENTINEL1_INPUT, 32)
+    seen = graph.node("Concat", s2, s1, s2_valid, s1_valid, axis=1)
+    for name in outputs:
+        graph.output(name, graph.mix(seen, np.zeros((4, 8)), np.full(4, value)), 4, 32)
+    return graph.model()
 
 
 def _unchanged(name: str, *bands: str) -> ModelOutput:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from contract.bundle import MANIFEST_NAME, BundleManifest
+from contract.bundle import MANIFEST_NAME, SCHEMA_VERSION, BundleManifest
 from contract.errors import BundleInvalid, BundleNotFound
 from contract.request import BundleReference
 
@@ -20,11 +20,6 @@ class Bundle:
     manifest: BundleManifest
     sha256: str
     """Of manifest.json."""
-
-    @property
-    def graph(self) -> Path:
-        """The ONNX graph."""
-        return self.folder / self.manifest.graph
 
     @property
     def reference(self) -> BundleReference:
@@ -75,7 +70,18 @@ def _open_bundle(folder: Path) -> Bundle:
     try:
         manifest = BundleManifest.model_validate_json(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the manifest"
-        raise BundleInvalid(str(folder), f"{MANIFEST_NAME}: {place}: {first['msg']}") from error
+        raise BundleInvalid(str(folder), f"{MANIFEST_NAME}: {_fault(error)}") from error
     return Bundle(folder=folder, manifest=manifest, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _fault(error: ValidationError) -> str:
+    """Of another schema version, that alone: what else is wrong follows from it."""
+    faults = error.errors()
+    for fault in faults:
+        if fault["loc"] == ("schema_version",):
+            return (
+                f"schema_version is {fault['input']!r}, this landsigma reads {SCHEMA_VERSION}; update landsigma, or export "
+                "the bundle again"
+            )
+    place = ".".join(str(part) for part in faults[0]["loc"]) or "the manifest"
+    return f"{place}: {faults[0]['msg']}"

@@ -10,9 +10,12 @@ import onnx
 import pytest
 
 from contract.errors import BundleInvalid, BundleNotFound, Interrupted
+from export.folder import name_bands
+from export.inputs import SENTINEL1_INPUT, SENTINEL2_INPUT
 from tests.bundles import write_identity_bundle
 from workers.bundle import Bundle, find_bundle, verify_bundle
 from workers.model import Model
+from workers.session import GraphSession
 
 
 @pytest.fixture
@@ -50,7 +53,7 @@ def test_a_missing_graph_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("schema_version", 99, "schema_version"),
+        ("schema_version", 99, "schema_version is 99, this landsigma reads 1; update landsigma"),
         ("chip_px", 33, r"graph input s2 .* needs \(batch, 4, 33, 33\)"),
         ("surprise", 1, "surprise"),
     ],
@@ -70,6 +73,19 @@ def test_a_band_the_graph_does_not_take_is_refused(folder: Path) -> None:
     content["inputs"][0]["bands"].append("B11")
     manifest.write_text(json.dumps(content))
     with pytest.raises(BundleInvalid, match="needs"):
+        Model(find_bundle(str(folder), ()))
+
+
+def test_bands_in_another_order_than_the_graph_was_trained_on_are_refused(
+    folder: Path, other_graph: Callable[[bytes], Bundle]
+) -> None:
+    graph = name_bands(onnx.load(folder / "model.onnx"), (SENTINEL2_INPUT, SENTINEL1_INPUT))
+    Model(other_graph(graph.SerializeToString()))
+    manifest = folder / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["inputs"][0]["bands"].reverse()
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(BundleInvalid, match="s2 takes the bands B02,B03,B04,B08; the manifest lists B08,B04,B03,B02"):
         Model(find_bundle(str(folder), ()))
 
 
@@ -114,7 +130,7 @@ def test_a_stop_during_the_warm_up_is_no_fault_of_the_bundle(folder: Path, monke
     def stopped(*_: object) -> None:
         raise Interrupted
 
-    monkeypatch.setattr(Model, "predict", stopped)
+    monkeypatch.setattr(GraphSession, "run", stopped)
     with pytest.raises(Interrupted):
         Model(find_bundle(str(folder), ()))
 
