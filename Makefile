@@ -8,14 +8,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 $(VENV)/maps: pyproject.toml constraints.txt  # what mapping needs: without torch, which is large
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[workers,cpu]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[workers,cpu,service,embedded]'
 	touch $@
 
 $(VENV)/ready: $(VENV)/maps
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: $(VENV)/maps  ## map a generated landscape; pictures and rasters in demo/map
+demo: $(VENV)/maps  ## map a generated landscape through a server of its own; pictures and rasters in demo/map
 	$(BIN)/landsigma demo demo
 
 test: $(VENV)/ready

@@ -34,6 +34,67 @@ class ExtraMissing(InstallationError):
         return f"{self.module} is not installed, which this command needs; run: pip install 'landsigma[{self.extra}]'"
 
 
+@dataclass(eq=False, repr=False)
+class SettingInvalid(InstallationError):
+    """A setting cannot be used, or there is no such setting."""
+
+    variable: str
+    value: str
+    """Never a secret."""
+    needed: str
+
+    def __str__(self) -> str:
+        return f"{self.variable} is {self.value!r}; need {self.needed}"
+
+
+@dataclass(eq=False, repr=False)
+class RedisMissing(InstallationError):
+    """A server was to start its own Redis, and there is none on this machine."""
+
+    def __str__(self) -> str:
+        return (
+            "there is no redis-server on the PATH; install Redis, or run: pip install 'landsigma[embedded]', "
+            "or set LANDSIGMA_BROKER_URL to one that runs"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class DataFolderInUse(InstallationError):
+    """Another server runs on this data folder."""
+
+    path: str
+    process: str
+    """Id of the one that runs."""
+
+    def __str__(self) -> str:
+        return f"a server runs on {self.path} already, as process {self.process}; stop it, or choose another --data"
+
+
+@dataclass(eq=False, repr=False)
+class AddressUnusable(InstallationError):
+    """A server cannot listen where it was told to."""
+
+    host: str
+    port: int
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"cannot listen on {self.host}, port {self.port}: {self.reason}; choose another --port, 0 for any free one"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class ServerPartFailed(InstallationError):
+    """A process that a server consists of does not come up, or does not stay up."""
+
+    part: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"the server's {self.part} {self.found}; its own words are above, or in the log of its data folder"
+
+
 # --- the area of interest -------------------------------------------------------------------------------------------
 
 
@@ -248,6 +309,60 @@ class OutputNotInBundle(BundleError):
         return f"bundle {self.bundle!r} gives no {self.output!r}; it gives {', '.join(self.available)}"
 
 
+@dataclass(eq=False, repr=False)
+class BundleExists(BundleError):
+    """A bundle is to be written where something lies already."""
+
+    folder: str
+
+    def __str__(self) -> str:
+        return f"{self.folder} exists; a bundle is written whole: choose another --out, or remove that folder first"
+
+
+@dataclass(eq=False, repr=False)
+class EvaluationUnfit(BundleError):
+    """An evaluation is not of the model that is to be bundled, or not of unseen ground."""
+
+    folder: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the evaluation in {self.folder} cannot go into the bundle: {self.reason}. Run landsigma evaluate again"
+
+
+@dataclass(eq=False, repr=False)
+class EngineNotBuilt(BundleError):
+    """TensorRT refuses the graph, or cannot build an engine from it here."""
+
+    graph: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"TensorRT builds no engine from {self.graph}: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class ParityFailed(BundleError):
+    """An exported graph does not say what its model says."""
+
+    provider: str
+    """What ONNX Runtime computed with."""
+    case: str
+    """What the chips were like."""
+    output: str
+    measure: str
+    """"mean" or "maximum" error."""
+    value: float
+    limit: float
+
+    def __str__(self) -> str:
+        return (
+            f"the graph is not the model: with {self.provider}, the {self.measure} error of {self.output!r} is "
+            f"{self.value:.3g} on chips with {self.case}, and the limit is {self.limit:g}. Nothing was written; export in "
+            "higher precision, or report it with the versions of torch and ONNX Runtime"
+        )
+
+
 # --- jobs and what they write ---------------------------------------------------------------------------------------
 
 
@@ -316,15 +431,14 @@ class LedgerUnusable(JobError):
 
 @dataclass(eq=False, repr=False)
 class LeaseLost(JobError):
-    """Another worker took this block over while this one was at it, or the job ended."""
+    """Another worker took this step over while this one was at it, or it is done, or the job ended."""
 
     job_id: str
-    index: int
+    step: str
+    """As "block 7"."""
 
     def __str__(self) -> str:
-        return (
-            f"block {self.index} of job {self.job_id} was taken over, or the job ended; this worker's result is dropped"
-        )
+        return f"{self.step} of job {self.job_id} is no longer this worker's, or the job ended; its result is dropped"
 
 
 @dataclass(eq=False, repr=False)
@@ -349,6 +463,163 @@ class OutputNotWritable(JobError):
             f"cannot write {self.path}: {self.reason}. Nothing half-written was published; make room, then go on with "
             "--resume"
         )
+
+
+@dataclass(eq=False, repr=False)
+class IdempotencyConflict(JobError):
+    """An idempotency key came again, with another request."""
+
+    key: str
+    job_id: str
+
+    def __str__(self) -> str:
+        return (
+            f"idempotency key {self.key!r} belongs to job {self.job_id}, whose request differs from this one; "
+            "repeat that request, or choose a new key"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class LimitReached(JobError):
+    """One owner asks for more than it may."""
+
+    what: str
+    """What is counted, as "jobs at once"."""
+    value: int
+    limit: int
+    retry_after_s: float
+    position: int
+    """Where in the queue the job would have come, from 1."""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.value} {self.what}; the limit is {self.limit}. Try again in {self.retry_after_s:.0f} s; "
+            f"the job would have been number {self.position} in the queue"
+        )
+
+
+# --- schedules ------------------------------------------------------------------------------------------------------
+
+
+class ScheduleError(LandsigmaError):
+    """A schedule cannot do what is asked of it."""
+
+
+@dataclass(eq=False, repr=False)
+class ScheduleNotFound(ScheduleError):
+    """There is no such schedule, or it was deleted."""
+
+    schedule_id: str
+
+    def __str__(self) -> str:
+        return f"there is no schedule {self.schedule_id!r}"
+
+
+@dataclass(eq=False, repr=False)
+class RunNotFound(ScheduleError):
+    """No schedule has such a run."""
+
+    run_id: str
+
+    def __str__(self) -> str:
+        return f"there is no run {self.run_id!r}"
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+class AccessError(LandsigmaError):
+    """Someone may not do what they ask for."""
+
+
+@dataclass(eq=False, repr=False)
+class KeyNotFound(AccessError):
+    """There is no API key of that id."""
+
+    key_id: str
+
+    def __str__(self) -> str:
+        return f"there is no key {self.key_id!r}"
+
+
+@dataclass(eq=False, repr=False)
+class KeyRefused(AccessError):
+    """The API key that was presented opens nothing."""
+
+    reason: str
+
+    def __str__(self) -> str:
+        return f"the API key {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class KeysNeeded(AccessError):
+    """A server would be open to other machines, and nobody has a key."""
+
+    host: str
+
+    def __str__(self) -> str:
+        return (
+            f"there is no valid API key, so the server cannot listen on {self.host}, where other machines reach it. "
+            "Make one first with: landsigma keys create NAME. Or listen on 127.0.0.1"
+        )
+
+
+# --- a server, seen from outside -------------------------------------------------------------------------------------
+
+
+class RemoteError(LandsigmaError):
+    """A server did not do what it was asked for."""
+
+
+@dataclass(eq=False, repr=False)
+class ServerUnreachable(RemoteError):
+    """Nobody answers at the address."""
+
+    address: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"no answer from {self.address}: {self.reason}; start one with `landsigma serve`, or give --server or "
+            "LANDSIGMA_SERVER"
+        )
+
+
+@dataclass(eq=False, repr=False)
+class ServerRefused(RemoteError):
+    """The server answered that it does not do this."""
+
+    status: int
+    """Of HTTP."""
+    detail: str
+    """In the server's words."""
+
+    def __str__(self) -> str:
+        return f"the server refuses ({self.status}): {self.detail}"
+
+
+@dataclass(eq=False, repr=False)
+class JobUnsuccessful(RemoteError):
+    """A job ended without a map."""
+
+    job_id: str
+    state: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} is {self.state}: {self.reason}"
+
+
+@dataclass(eq=False, repr=False)
+class DownloadDamaged(RemoteError):
+    """What came over the network is not what the server published."""
+
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} came damaged: {self.reason}; fetch it again"
 
 
 # --- training -------------------------------------------------------------------------------------------------------

@@ -1,28 +1,30 @@
-"""Jobs and their blocks in SQL: the only truth about a job's state.
-
-Whatever changes a job holds the job's row for its transaction, so changes of one job happen one after the other and
-each method below is atomic. Processes may die between two methods, and may call any of them twice.
-"""
+"""Jobs and their steps in SQL: the only truth about a job's state."""
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
-from sqlalchemy import Engine, select, tuple_, update
+from sqlalchemy import ColumnElement, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from contract.errors import JobNotFound, LeaseLost
+from contract.acceptance import check_limits, insert, new_job, submitted, waiting_ahead
+from contract.database import Database, utc_now
+from contract.errors import JobNotFound
 from contract.grid import Window
-from contract.request import BlockReport, JobState, JobStatus, MapRequest, MapResult, Plan
-from contract.tables import BlockRow, JobDocuments, JobRow, open_database, writing
+from contract.request import JobState, JobStatus, MapRequest, MapResult, Plan
+from contract.steps import Steps, storable
+from contract.submission import Callbacks, Limits, Terms
+from contract.tables import BlockRow, JobDocuments, JobRow
 
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CENTURY_S: Final = 100 * 365.25 * 86_400
+_NO_TERMS: Final = Terms()
+_NO_LIMITS: Final = Limits()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,50 +38,68 @@ class Job:
     """None until the job is planned."""
     result: MapResult | None
     """None unless the job succeeded."""
+    callbacks: Callbacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """The right to work one block."""
+class JobFilter:
+    """Which jobs to list; None and empty choose all."""
 
-    job_id: str
-    index: int
-    window: Window
-    attempt: int
-    """1 for the first claim of the block. Whoever holds a lower number than the ledger is fenced out."""
-    owner: str
-    expires: datetime
-    """From then on others may take the block over (UTC). Until someone does, the claim stays good."""
+    owner: str | None = None
+    states: Collection[JobState] = ()
+    since: datetime | None = None
+    """Created then or later."""
+    until: datetime | None = None
+    """Created before."""
+    min_s: float | None = None
+    """Running for so long at least, or had been when it ended."""
+    max_s: float | None = None
+    """Running for so long at most, or had been when it ended."""
+    run_id: str | None = None
+    """Jobs of this run of a schedule."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+_EVERY_JOB: Final = JobFilter()
 
 
-class Ledger:
-    """The jobs of one database, SQLite or PostgreSQL. Threads may share it; processes open their own.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """Counts over every job that there ever was. All but `jobs` only grow."""
+
+    jobs: Mapping[JobState, int]
+    """Jobs in each state, those without any included."""
+    blocks_done: int
+    retries: int
+    expiries: int
+    """Steps that were taken over from a worker that never came back."""
+    read_s: float
+    """Reading and compositing of blocks that are done."""
+    inference_s: float
+    mapped_px: int
+    providers: Mapping[str, int]
+    """Blocks that are done by ONNX Runtime execution provider: that of the latest block counts for its whole job."""
+
+
+class Ledger(Steps):
+    """The jobs of one database. Threads may share it; processes open their own.
 
     Raises:
         JobNotFound: From every method that is given the id of a job that was never submitted.
         LedgerUnusable: From every method, when the database cannot be reached or written.
     """
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
-        self._engine = engine
-        self._clock = clock
-
     @classmethod
-    def open(cls, url: str, *, clock: Callable[[], datetime] = _now) -> Self:
-        """The ledger at `sqlite:///path` or `postgresql+psycopg://...`, made or migrated where it needs to be.
+    def open(cls, url: str, *, clock: Callable[[], datetime] = utc_now) -> Self:
+        """The ledger in a database of its own; see `Database.open`.
 
         Raises:
             LedgerUnusable: The database cannot be reached or written, or a newer landsigma wrote it.
         """
-        return cls(open_database(url), clock)
+        return cls(Database.open(url, clock=clock))
 
     def close(self) -> None:
-        """Close the connections."""
-        self._engine.dispose()
+        """Close the database."""
+        self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -89,62 +109,139 @@ class Ledger:
     ) -> None:
         self.close()
 
-    # --- jobs -------------------------------------------------------------------------------------------------------
+    # --- submission -------------------------------------------------------------------------------------------------
 
-    def submit(self, request: MapRequest, *, job_id: str | None = None) -> str:
-        """The id of the accepted job, on disk when this returns. The same id and request again change nothing.
+    def submit(
+        self,
+        request: MapRequest,
+        *,
+        job_id: str | None = None,
+        terms: Terms = _NO_TERMS,
+        limits: Limits = _NO_LIMITS,
+        sent_at: datetime | None = None,
+    ) -> str:
+        """The id of the accepted job, on disk when this returns.
+
+        The same id and request, or the same owner, idempotency key and request, again change nothing.
+
+        Args:
+            request: What to map.
+            job_id: Its id; None for a new one.
+            terms: Who asks for it, and how it is to be treated.
+            limits: How many jobs this owner may have. The area is not looked at.
+            sent_at: When the caller sends the job's first message itself; None leaves that to whoever asks what is due.
 
         Raises:
+            IdempotencyConflict: The idempotency key is that of another request.
+            LimitReached: The owner has too many jobs.
             ValueError: The id is that of another request, or is not made of 1 to 64 letters, digits, "_" and "-".
         """
         job_id = uuid4().hex if job_id is None else job_id
         if not _JOB_ID.fullmatch(job_id):
             raise ValueError(f"job id {job_id!r} must be 1 to 64 letters, digits, '_' or '-'")
+        now = self._database.now()
         try:
-            with self._writing() as session:
-                session.add(JobRow(job_id=job_id, state=JobState.ACCEPTED, created=self._clock()))
-                session.flush()  # the job before what refers to it
-                session.add(JobDocuments(job_id=job_id, request=request))
-        except IntegrityError as error:
-            if self.job(job_id).request != request:
-                raise ValueError(f"job id {job_id!r} belongs to another request") from error
+            with self._database.writing() as session:
+                if limits != _NO_LIMITS:
+                    self._database.lock(session, terms.owner)
+                known = submitted(session, request, job_id, terms)
+                if known is not None:
+                    return known
+                check_limits(session, terms, limits, now)
+                job = new_job(job_id, terms, now)
+                job.sent_at = sent_at
+                insert(session, job, request, terms)
+        except IntegrityError:  # somebody submitted it between our look and our write
+            with self._database.reading() as session:
+                known = submitted(session, request, job_id, terms)
+            if known is None:
+                raise
+            return known
         return job_id
+
+    # --- reading ----------------------------------------------------------------------------------------------------
 
     def job(self, job_id: str) -> Job:
         """The job with its documents."""
         query = select(JobRow, JobDocuments).join(JobDocuments).where(JobRow.job_id == job_id)
-        with Session(self._engine) as session:
+        with self._database.reading() as session:
             found = session.execute(query).one_or_none()
         if found is None:
             raise JobNotFound(job_id)
         row, documents = found
         return Job(
-            id=job_id, request=documents.request, status=_status(row), plan=documents.plan, result=documents.result
+            id=job_id,
+            request=documents.request,
+            status=_status(row),
+            plan=documents.plan,
+            result=documents.result,
+            callbacks=documents.callbacks,
         )
 
     def status(self, job_id: str) -> JobStatus:
         """How far the job is; reads one small row."""
-        with Session(self._engine) as session:
+        with self._database.reading() as session:
             row = session.get(JobRow, job_id)
         if row is None:
             raise JobNotFound(job_id)
         return _status(row)
 
-    def jobs(self, *, limit: int, after: str | None = None, states: Collection[JobState] = ()) -> tuple[JobStatus, ...]:
-        """At most `limit` jobs, newest first: of any state or of `states`, from the top or below the job `after`."""
-        query = select(JobRow).order_by(JobRow.created.desc(), JobRow.job_id.desc()).limit(limit)
-        if states:
-            query = query.where(JobRow.state.in_(states))
+    def jobs(self, *, limit: int, after: str | None = None, where: JobFilter = _EVERY_JOB) -> tuple[JobStatus, ...]:
+        """At most `limit` of the jobs chosen by `where`, newest first: from the top, or below the job `after`."""
+        query = select(JobRow).where(*_conditions(where, self._database.now()))
         if after is not None:
             query = query.where(tuple_(JobRow.created, JobRow.job_id) < (self.status(after).created, after))
-        with Session(self._engine) as session:
+        query = query.order_by(JobRow.created.desc(), JobRow.job_id.desc()).limit(limit)
+        with self._database.reading() as session:
             return tuple(_status(row) for row in session.scalars(query))
+
+    def totals(self, *, owner: str | None = None) -> Totals:
+        """Counts over every job, or over every job of one owner."""
+        columns = (
+            JobRow.blocks_done,
+            JobRow.retries,
+            JobRow.lost_leases,
+            JobRow.read_s,
+            JobRow.inference_s,
+            JobRow.mapped_px,
+        )
+        sums = [func.coalesce(func.sum(column), 0).label(column.key) for column in columns]
+        query = select(JobRow.state, JobRow.provider, func.count().label("jobs"), *sums)
+        query = query.group_by(JobRow.state, JobRow.provider)
+        if owner is not None:
+            query = query.where(JobRow.owner == owner)
+        with self._database.reading() as session:
+            rows = session.execute(query).all()
+        providers = {row.provider for row in rows if row.provider is not None}
+        return Totals(
+            jobs={state: sum(row.jobs for row in rows if row.state is state) for state in JobState},
+            blocks_done=sum(row.blocks_done for row in rows),
+            retries=sum(row.retries for row in rows),
+            expiries=sum(row.lost_leases for row in rows),
+            read_s=sum(row.read_s for row in rows),
+            inference_s=sum(row.inference_s for row in rows),
+            mapped_px=int(sum(row.mapped_px for row in rows)),
+            providers={
+                name: sum(row.blocks_done for row in rows if row.provider == name) for name in sorted(providers)
+            },
+        )
+
+    def position(self, job_id: str) -> int | None:
+        """The how manieth of the accepted jobs this one is to be planned, from 1; None once it runs or is over."""
+        status = self.status(job_id)
+        if status.state is not JobState.ACCEPTED:
+            return None
+        place = tuple_(JobRow.priority, JobRow.created, JobRow.job_id)
+        with self._database.reading() as session:
+            return waiting_ahead(session, place < (status.priority, status.created, job_id)) + 1
+
+    # --- states -----------------------------------------------------------------------------------------------------
 
     def start(self, job_id: str) -> bool:
         """True when the job is running, from now or before; False when it is final."""
         with self._changing(job_id) as (_, job):
             if job.state is JobState.ACCEPTED:
-                job.state, job.started = JobState.RUNNING, self._clock()
+                job.state, job.started = JobState.RUNNING, self._database.now()
             return not job.state.is_final
 
     def succeed(self, job_id: str, result: MapResult) -> bool:
@@ -156,20 +253,51 @@ class Ledger:
         with self._changing(job_id) as (session, job):
             if job.blocks_done != job.blocks_total and not job.state.is_final:
                 raise ValueError(f"job {job_id} cannot succeed with {job.blocks_done} blocks of {job.blocks_total}")
-            ended = self._end(job, result.state)
+            ended = self._end(session, job, result.state)
             if ended:
                 session.execute(update(JobDocuments).where(JobDocuments.job_id == job_id).values(result=result))
             return ended
 
     def fail(self, job_id: str, message: str) -> bool:
         """True when the job is failed by this call; False when it was final before, and stays what it was."""
-        with self._changing(job_id) as (_, job):
-            return self._end(job, JobState.FAILED, message)
+        with self._changing(job_id) as (session, job):
+            return self._end(session, job, JobState.FAILED, message)
 
     def dismiss(self, job_id: str) -> bool:
         """True when the job is dismissed by this call; False when it was final before. No block completes after it."""
+        with self._changing(job_id) as (session, job):
+            return self._end(session, job, JobState.DISMISSED)
+
+    def to_clean(self, *, limit: int) -> tuple[str, ...]:
+        """Ids of jobs that failed or were dismissed, whose leases are over, and that are not `cleaned` yet."""
+        now = self._database.now()
+        held = BlockRow.job_id == JobRow.job_id, BlockRow.rank.is_(None), BlockRow.lease_expires > now
+        query = (
+            select(JobRow.job_id)
+            .where(JobRow.unclean_since.is_not(None), or_(JobRow.lease_expires.is_(None), JobRow.lease_expires <= now))
+            .where(~exists().where(*held))
+            .order_by(JobRow.unclean_since)
+            .limit(limit)
+        )
+        with self._database.reading() as session:
+            return tuple(session.scalars(query))
+
+    def cleaned(self, job_id: str) -> None:
+        """Note that nothing of the job is left but its row here."""
         with self._changing(job_id) as (_, job):
-            return self._end(job, JobState.DISMISSED)
+            job.unclean_since = None
+
+    def _end(self, session: Session, job: JobRow, state: JobState, message: str = "") -> bool:
+        if job.state.is_final:
+            return False
+        now = self._database.now()
+        job.state, job.finished, job.message = state, now, storable(message)
+        job.took_s = None if job.started is None else (now - job.started).total_seconds()
+        job.unclean_since = now if state in {JobState.FAILED, JobState.DISMISSED} else None
+        job.sent_at = None
+        sent = BlockRow.job_id == job.job_id, BlockRow.sent_at.is_not(None)
+        session.execute(update(BlockRow).where(*sent).values(sent_at=None))
+        return True
 
     # --- the plan ---------------------------------------------------------------------------------------------------
 
@@ -179,6 +307,7 @@ class Ledger:
             if job.blocks_total is not None:
                 return False
             job.blocks_total = len(windows)
+            job.begin_step()
             session.execute(update(JobDocuments).where(JobDocuments.job_id == job_id).values(plan=plan))
             session.add_all(
                 BlockRow(
@@ -195,129 +324,39 @@ class Ledger:
 
     def plan(self, job_id: str) -> Plan | None:
         """The frozen plan, None before there is one."""
-        with Session(self._engine) as session:
+        with self._database.reading() as session:
             plans = session.scalars(select(JobDocuments.plan).where(JobDocuments.job_id == job_id)).all()
         if not plans:
             raise JobNotFound(job_id)
         return plans[0]
 
-    # --- blocks -----------------------------------------------------------------------------------------------------
 
-    def open_blocks(self, job_id: str) -> tuple[int, ...]:
-        """Indices of the blocks that are not done, in order. None in a planned, running job: it waits to be finished."""
-        self.status(job_id)  # a job that does not exist has no open block either
-        query = select(BlockRow.position).where(BlockRow.job_id == job_id, BlockRow.rank.is_(None))
-        with Session(self._engine) as session:
-            return tuple(session.scalars(query.order_by(BlockRow.position)))
+def _conditions(where: JobFilter, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    conditions = []
+    if where.owner is not None:
+        conditions.append(JobRow.owner == where.owner)
+    if where.states:
+        conditions.append(JobRow.state.in_(where.states))
+    if where.since is not None:
+        conditions.append(JobRow.created >= where.since)
+    if where.until is not None:
+        conditions.append(JobRow.created < where.until)
+    if where.run_id is not None:
+        conditions.append(JobRow.run_id == where.run_id)
+    running = JobRow.finished.is_(None)
+    if where.min_s is not None:
+        begun = JobRow.started <= _before(now, where.min_s)
+        conditions.append(or_(JobRow.took_s >= where.min_s, and_(running, begun)))
+    if where.max_s is not None:
+        begun = JobRow.started >= _before(now, where.max_s)
+        conditions.append(or_(JobRow.took_s <= where.max_s, and_(running, begun)))
+    return tuple(conditions)
 
-    def claim(self, job_id: str, index: int, *, owner: str, lease_s: float) -> Claim | None:
-        """The block, for `lease_s` seconds; None when it is done or leased by another owner, or the job is not running.
 
-        An owner that claims its own block again, as after a restart, fences its former self out.
-
-        Raises:
-            ValueError: The job has no such block.
-        """
-        now = self._clock()
-        with self._changing(job_id) as (session, job):
-            block = session.get(BlockRow, (job_id, index))
-            if block is None:
-                raise ValueError(f"job {job_id} has no block {index}; it has {job.blocks_total}")
-            leased = block.owner != owner and block.expires is not None and block.expires > now
-            if leased or block.rank is not None or job.state is not JobState.RUNNING:
-                return None
-            block.attempt += 1
-            block.owner, block.expires = owner, now + timedelta(seconds=lease_s)
-            return Claim(
-                job_id=job_id,
-                index=index,
-                window=Window(row=block.first_row, col=block.first_col, height=block.height, width=block.width),
-                attempt=block.attempt,
-                owner=owner,
-                expires=block.expires,
-            )
-
-    def renew(self, claim: Claim, *, lease_s: float) -> Claim:
-        """The claim, good for `lease_s` seconds from now.
-
-        Raises:
-            LeaseLost: Another claim took the block over, this one was released, or the job is no longer running.
-        """
-        with self._changing(claim.job_id) as (session, job):
-            block = _claimed(session, claim)
-            if block is None or job.state is not JobState.RUNNING:
-                raise LeaseLost(claim.job_id, claim.index)
-            block.expires = self._clock() + timedelta(seconds=lease_s)
-            return replace(claim, expires=block.expires)
-
-    def complete(self, claim: Claim, report: BlockReport) -> int:
-        """Number of blocks that were still open right after this one: exactly one block of a job gets 0.
-
-        The same claim again gets the same answer and changes nothing.
-
-        Raises:
-            LeaseLost: Another claim took the block over, this one was released, or the job is no longer running.
-        """
-        with self._changing(claim.job_id) as (session, job):
-            block = _claimed(session, claim)
-            if block is None or job.blocks_total is None:
-                raise LeaseLost(claim.job_id, claim.index)
-            if block.rank is None:
-                if job.state is not JobState.RUNNING:
-                    raise LeaseLost(claim.job_id, claim.index)
-                job.blocks_done += 1
-                block.rank, block.report = job.blocks_done, report
-            return job.blocks_total - block.rank
-
-    def release(self, claim: Claim, *, error: str) -> None:
-        """Give the block back undone, and keep why. Nothing happens when it is no longer this claim's, or done."""
-        with self._changing(claim.job_id) as (session, _):
-            block = _claimed(session, claim)
-            if block is not None and block.rank is None:
-                block.owner, block.expires, block.error = None, None, _storable(error)
-
-    def block_reports(self, job_id: str) -> tuple[BlockReport, ...]:
-        """Reports of the blocks that are done, by index."""
-        self.status(job_id)
-        query = select(BlockRow.report).where(BlockRow.job_id == job_id).order_by(BlockRow.position)
-        with Session(self._engine) as session:
-            return tuple(report for report in session.scalars(query) if report is not None)
-
-    # --- the pattern of every change --------------------------------------------------------------------------------
-
-    @contextmanager
-    def _writing(self) -> Iterator[Session]:
-        with writing(self._engine) as connection, Session(connection) as session:
-            yield session
-            session.flush()
-
-    @contextmanager
-    def _changing(self, job_id: str) -> Iterator[tuple[Session, JobRow]]:
-        """A transaction that alone may change the job, and the job's row."""
-        with self._writing() as session:
-            # FOR UPDATE is PostgreSQL's; SQLite has one writer at a time anyway.
-            job = session.get(JobRow, job_id, with_for_update=True)
-            if job is None:
-                raise JobNotFound(job_id)
-            yield session, job
-
-    def _end(self, job: JobRow, state: JobState, message: str = "") -> bool:
-        if job.state.is_final:
-            return False
-        job.state, job.finished, job.message = state, self._clock(), _storable(message)
-        return True
+def _before(now: datetime, seconds: float) -> datetime:
+    """So long ago, a century at most: the calendar does not hold every number that people may ask for."""
+    return now - timedelta(seconds=min(seconds, _CENTURY_S))
 
 
 def _status(row: JobRow) -> JobStatus:
     return JobStatus.model_validate(row, from_attributes=True)
-
-
-def _claimed(session: Session, claim: Claim) -> BlockRow | None:
-    """The block, as long as it is this claim's."""
-    block = session.get_one(BlockRow, (claim.job_id, claim.index))
-    return block if (block.attempt, block.owner) == (claim.attempt, claim.owner) else None
-
-
-def _storable(message: str) -> str:
-    """The message without what no database takes (NUL, lone surrogates): a failure must not fail to be recorded."""
-    return message.replace("\0", "").encode(errors="backslashreplace").decode()

@@ -10,6 +10,7 @@ from contract.bands import DEFAULT_MASKED_SCENE_CLASSES, Modality, SceneClass
 from contract.grid import Grid, Window
 from contract.record import Record
 from contract.scene import Area, Scene, SkippedScene
+from contract.submission import DEFAULT_PRIORITY, LOCAL
 
 DEFAULT_BLOCK_PX: Final = 2048
 DEFAULT_MAX_LOST_FRACTION: Final = 0.05
@@ -99,6 +100,21 @@ class JobStatus(Record):
     blocks_total: int | None = None
     """None until the job is planned."""
     message: str = ""
+    owner: str = LOCAL
+    title: str = ""
+    priority: int = DEFAULT_PRIORITY
+    run_id: str | None = None
+    """The run of a schedule that it belongs to."""
+    retries: int = 0
+    """Times that a step of it failed and was tried again."""
+    lost_leases: int = 0
+    """Times that a worker took a step of it and never came back."""
+
+    def remaining_s(self, now: datetime) -> float | None:
+        """Seconds until all blocks are done at the pace so far; None while there is no pace, or nothing left to do."""
+        if self.started is None or self.finished is not None or not self.blocks_done or self.blocks_total is None:
+            return None
+        return (now - self.started).total_seconds() * (self.blocks_total - self.blocks_done) / self.blocks_done
 
 
 class BundleReference(Record):
@@ -214,6 +230,8 @@ class MapResult(Record):
     timings_s: dict[str, float]
     """Seconds summed over blocks: read, inference, write; and of finish."""
     provider: str
+    provider_blocks: dict[str, int] = Field(default_factory=dict)
+    """Blocks by execution provider; a fall-back to a lesser one shows here."""
     software: dict[str, str]
     """Package versions."""
     artifacts: tuple[Artifact, ...]

@@ -1,50 +1,40 @@
-"""The ledger's tables, and how a database comes to have them."""
+"""The tables of jobs, keys and schedules."""
 
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+from enum import StrEnum
+from typing import Any, ClassVar, Final, TypeVar
 from zlib import compress, decompress
 
 from sqlalchemy import (
-    Connection,
+    BigInteger,
     DateTime,
     Dialect,
-    Engine,
+    Double,
     Enum,
-    ExceptionContext,
     ForeignKey,
     Index,
     LargeBinary,
     String,
     Text,
     TypeDecorator,
-    create_engine,
-    event,
-    inspect,
-    make_url,
     text,
 )
-from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from contract.errors import LedgerUnusable
 from contract.record import Record
 from contract.request import BlockReport, JobState, MapRequest, MapResult, Plan
+from contract.schedules import RunState, ScheduleRequest
+from contract.submission import Callbacks, Limits, Queue
 
-if TYPE_CHECKING:
-    from alembic.config import Config
-
-SCHEMA: Final = "0001"
+SCHEMA: Final = "0003"
 """The newest revision in `contract/migrations/versions`: what the tables below look like."""
 
-_WAIT_S: Final = 30.0
-"""How long a writer waits for another; a transaction of the ledger takes milliseconds."""
-_MIGRATION_LOCK: Final = 0x6C616E64
-"""Key of PostgreSQL's advisory lock; any number that no one else in the database uses."""
-
 R = TypeVar("R", bound=Record)
+
+
+def _word(words: type[StrEnum]) -> Enum:
+    """One of a few words, stored as it is written."""
+    return Enum(words, native_enum=False, length=32, values_callable=lambda members: [word.value for word in members])
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -105,26 +95,92 @@ class Base(DeclarativeBase):
     type_annotation_map: ClassVar = {datetime: UtcDateTime, str: Text}
 
 
-class JobRow(Base):
-    """How far a job is. Small: listed often, and rewritten with every block."""
+def _part(name: str, condition: str, *columns: str, unique: bool = False) -> Index:
+    """An index of the rows for which the condition holds; queries must say it in the same words."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(condition), postgresql_where=text(condition))
+
+
+class Worked:
+    """Columns of what a worker may hold: a block, or the plan or finish step of a job."""
+
+    attempt: Mapped[int] = mapped_column(default=0)
+    """Grows with every claim: the fencing token."""
+    lease_owner: Mapped[str | None]
+    """The worker that holds it; None when it is free."""
+    lease_expires: Mapped[datetime | None]
+    sent_at: Mapped[datetime | None]
+    """When a message of it was last sent; None when none is under way."""
+    retry_at: Mapped[datetime | None]
+    """Nobody gets it before, since it failed."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Times it was given back with an error that may pass."""
+    expiries: Mapped[int] = mapped_column(default=0)
+    """Times it was claimed from a worker that never came back."""
+    error: Mapped[str | None]
+    """Why it was last given back."""
+
+    def drop_lease(self) -> None:
+        """Make it free: nobody's, and without a message under way."""
+        self.lease_owner = self.lease_expires = self.sent_at = None
+
+
+class JobRow(Worked, Base):
+    """How far a job is. Small: listed often, and rewritten with every block.
+
+    The columns of `Worked` are those of its current step: of the plan until there is one, of finish once no block is open.
+    """
 
     __tablename__ = "jobs"
 
     job_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    state: Mapped[JobState] = mapped_column(
-        Enum(JobState, native_enum=False, length=32, values_callable=lambda states: [state.value for state in states])
-    )
+    state: Mapped[JobState] = mapped_column(_word(JobState))
     created: Mapped[datetime]
     started: Mapped[datetime | None]
     finished: Mapped[datetime | None]
+    took_s: Mapped[float | None] = mapped_column(Double)
+    """From start to finish; None until both are known."""
     blocks_done: Mapped[int] = mapped_column(default=0)
     """Counted in the transaction that completes a block, so that progress is read from this row alone."""
     blocks_total: Mapped[int | None]
+    read_s: Mapped[float] = mapped_column(default=0.0)
+    """Of the blocks that are done, as are the next three."""
+    inference_s: Mapped[float] = mapped_column(default=0.0)
+    mapped_px: Mapped[int] = mapped_column(BigInteger, default=0)
+    provider: Mapped[str | None]
+    """Execution provider of the latest of them."""
     message: Mapped[str] = mapped_column(default="")
+    owner: Mapped[str] = mapped_column(String(64))
+    title: Mapped[str]
+    priority: Mapped[int]
+    blocks_queue: Mapped[Queue] = mapped_column(_word(Queue))
+    idempotency_key: Mapped[str | None]
+    run_id: Mapped[str | None]
+    """The run of a schedule that it belongs to."""
+    retries: Mapped[int] = mapped_column(default=0)
+    """Failures of all of its steps so far."""
+    lost_leases: Mapped[int] = mapped_column(default=0)
+    """Expiries of all of its steps so far."""
+    unclean_since: Mapped[datetime | None]
+    """When it ended without success; None otherwise, or once its work folder is gone."""
+
+    def begin_step(self) -> None:
+        """Be at the next step, which nobody has tried. Attempts go on counting: they fence the former step's worker out."""
+        self.drop_lease()
+        self.failures = self.expiries = 0
+        self.retry_at = self.error = None
 
     __table_args__ = (
         Index("jobs_by_age", "created", "job_id"),
         Index("jobs_by_state", "state", "created", "job_id"),
+        Index("jobs_by_owner", "owner", "created", "job_id"),
+        Index("jobs_by_key", "owner", "idempotency_key", unique=True),
+        Index("jobs_by_run", "run_id", "created", "job_id"),
+        # Said to be unique, as it is by its last column, so that SQLite knows that blocks looked up along it come in order.
+        _part("jobs_open", "finished IS NULL", "priority", "created", "job_id", unique=True),
+        _part("jobs_open_asked", "finished IS NULL AND run_id IS NULL", "owner"),
+        _part("jobs_asked", "run_id IS NULL", "owner", "created"),
+        _part("jobs_sent", "sent_at IS NOT NULL", "sent_at"),
+        _part("jobs_unclean", "unclean_since IS NOT NULL", "unclean_since"),
     )
 
 
@@ -135,12 +191,23 @@ class JobDocuments(Base):
 
     job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.job_id), primary_key=True)
     request: Mapped[MapRequest] = mapped_column(RecordJson(MapRequest))
+    callbacks: Mapped[Callbacks] = mapped_column(RecordJson(Callbacks))
     plan: Mapped[Plan | None] = mapped_column(CompressedRecord(Plan))
     result: Mapped[MapResult | None] = mapped_column(CompressedRecord(MapResult))
 
 
-class BlockRow(Base):
-    """One block of a planned job: free (no owner), leased (until `expires`) or done (with a rank)."""
+class CallbackRow(Base):
+    """A job that somebody wants to be told of. The row goes once they know how it ended."""
+
+    __tablename__ = "callbacks"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey(JobRow.job_id), primary_key=True)
+    told: Mapped[JobState] = mapped_column(_word(JobState))
+    """What they were told last; that it is accepted, they know from the answer to their request."""
+
+
+class BlockRow(Worked, Base):
+    """One block of a planned job: free (no lease), leased or done (with a rank)."""
 
     __tablename__ = "blocks"
 
@@ -150,111 +217,62 @@ class BlockRow(Base):
     first_col: Mapped[int]
     height: Mapped[int]
     width: Mapped[int]
-    attempt: Mapped[int] = mapped_column(default=0)
-    """Grows with every claim: the fencing token."""
-    owner: Mapped[str | None]
-    expires: Mapped[datetime | None]
     rank: Mapped[int | None]
     """The how manieth of its job's blocks this one was to be completed, from 1."""
     report: Mapped[BlockReport | None] = mapped_column(RecordJson(BlockReport), deferred=True)
-    error: Mapped[str | None]
-    """Why it was last given back."""
+
+    __table_args__ = (
+        _part("blocks_open", "rank IS NULL", "job_id", "position"),
+        _part("blocks_sent", "sent_at IS NOT NULL", "sent_at"),
+    )
 
 
-def open_database(url: str) -> Engine:
-    """An engine on a database whose tables are those above; they are made or migrated where they are not.
+class KeyRow(Base):
+    """An API key without its secret."""
 
-    Raises:
-        LedgerUnusable: The database cannot be reached or written, or a newer landsigma wrote it.
-    """
-    engine = _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else create_engine(url, pool_pre_ping=True)
-    event.listen(engine, "handle_error", _translated, retval=True)
-    try:
-        _migrate(engine)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
+    __tablename__ = "keys"
 
-
-@contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that may write."""
-    with engine.begin() as connection:
-        if connection.dialect.name == "sqlite":
-            # Takes the write lock now. A transaction that first reads and then writes is refused, without waiting,
-            # when another process wrote in between.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        yield connection
+    key_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str]
+    scopes: Mapped[str]
+    """Words, separated by spaces."""
+    secret_sha256: Mapped[str] = mapped_column(String(64))
+    limits: Mapped[Limits] = mapped_column(RecordJson(Limits))
+    created: Mapped[datetime]
+    expires: Mapped[datetime | None]
+    revoked: Mapped[datetime | None]
 
 
-def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _WAIT_S})
-    event.listen(engine, "connect", _prepare_sqlite)
-    return engine
+class ScheduleRow(Base):
+    """A schedule. Deleted ones stay, since the jobs of their runs do."""
+
+    __tablename__ = "schedules"
+
+    schedule_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(64), index=True)
+    request: Mapped[ScheduleRequest] = mapped_column(RecordJson(ScheduleRequest))
+    created: Mapped[datetime]
+    active_since: Mapped[datetime]
+    """Nominal times up to here are past and gone."""
+    paused: Mapped[bool]
+    deleted: Mapped[datetime | None]
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # no implicit BEGIN; `writing` says it
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
-        connection.execute("PRAGMA synchronous = FULL")  # NORMAL may forget the last commits when the power fails
-        connection.execute("PRAGMA foreign_keys = ON")  # off by default
-    except sqlite3.Error:
-        connection.close()  # the pool does not know it yet
-        raise
+class RunRow(Base):
+    """One nominal time of a schedule."""
 
+    __tablename__ = "runs"
 
-def _translated(context: ExceptionContext) -> Exception | None:
-    """Refusals of the database itself (unreachable, read-only, full, no database) as the error that users know."""
-    error = context.sqlalchemy_exception
-    refused = isinstance(error, OperationalError) or type(error) is DatabaseError
-    if not refused or context.engine is None:  # there is none while the pool tries whether a connection still lives
-        return None
-    return LedgerUnusable(_place(context.engine), str(context.original_exception).strip())
+    run_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    schedule_id: Mapped[str] = mapped_column(ForeignKey(ScheduleRow.schedule_id))
+    nominal: Mapped[datetime]
+    opened: Mapped[datetime]
+    outcome: Mapped[RunState | None] = mapped_column(_word(RunState))
+    """None until its jobs are submitted or it is decided that there are none; `RUNNING`: ask its jobs."""
+    message: Mapped[str] = mapped_column(default="")
+    scene_digest: Mapped[str | None]
 
-
-def _place(engine: Engine) -> str:
-    if engine.dialect.name == "sqlite":
-        return str(engine.url.database)
-    return engine.url.render_as_string(hide_password=True)
-
-
-def _migrate(engine: Engine) -> None:
-    if _schema(engine) == SCHEMA:
-        return
-    # Takes 0.1 s to import, which a ledger that is up to date does not pay.
-    from alembic import command  # noqa: PLC0415
-    from alembic.util import CommandError  # noqa: PLC0415
-
-    config = migrations()
-    with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, "head")
-        except CommandError as error:
-            reason = f"its schema is {_schema(engine)}, newer than this landsigma's {SCHEMA}; update landsigma"
-            raise LedgerUnusable(_place(engine), reason) from error
-
-
-def _schema(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        version: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        return version
-
-
-def migrations() -> "Config":
-    """Alembic's configuration: it needs no file.
-
-    A new revision starts as
-    `python -c 'from alembic import command; from contract.tables import migrations; command.revision(migrations(), "what changes", rev_id="0002")'`.
-    """
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", "contract:migrations")
-    return config
+    __table_args__ = (
+        Index("runs_by_schedule", "schedule_id", "nominal", unique=True),
+        _part("runs_undecided", "outcome IS NULL", "opened"),
+    )

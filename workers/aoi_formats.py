@@ -21,7 +21,9 @@ from shapely.geometry.base import BaseGeometry
 from contract.errors import AoiAxesSwapped, AoiEmpty, AoiUnreadable, AoiWrongCrs
 from workers.lonlat import LONLAT, POLE_DEG, TURN_DEG, polygons_in, reprojected
 
-VECTOR_SUFFIXES: Final = (".gpkg", ".shp", ".fgb")
+VECTOR_FORMATS: Final = {".gpkg": b"SQLite format 3\0", ".shp": b"\0\0\x27\x0a", ".fgb": b"fgb"}
+"""What files of each suffix begin with. GDAL goes by content alone, and would follow one that refers to another file or
+address (OGR VRT)."""
 WKT: Final = re.compile(
     r"(?:SRID=(\d+);)?\s*((?:(?:MULTI)?(?:POINT|LINESTRING|POLYGON)|GEOMETRYCOLLECTION)[\sZM]*(?:\(.*[\s\d)]|EMPTY))",
     re.IGNORECASE | re.DOTALL,
@@ -91,7 +93,7 @@ def _drawing(given: str) -> _Drawing:
     path = Path(given)
     if not path.is_file():
         raise ValueError("it is neither a file nor text in one of the formats")
-    if path.suffix.lower() in VECTOR_SUFFIXES:
+    if path.suffix.lower() in VECTOR_FORMATS:
         return _from_vector_file(path)
     return _from_text(path.read_text(encoding="utf-8-sig").strip())
 
@@ -202,6 +204,10 @@ def _legacy_crs(document: Any) -> str | None:
 
 
 def _from_vector_file(path: Path) -> _Drawing:
+    signature = VECTOR_FORMATS[path.suffix.lower()]
+    with path.open("rb") as file:
+        if file.read(len(signature)) != signature:
+            raise ValueError(f"its content is not that of a {path.suffix.lower()} file")
     layers = [name for name, kind in pyogrio.list_layers(path) if kind is not None]
     if len(layers) != 1:
         raise ValueError(f"it holds {len(layers)} layers with geometry ({', '.join(layers)}); it must hold one")

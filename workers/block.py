@@ -17,8 +17,8 @@ from shapely.geometry.base import BaseGeometry
 from contract.bands import Modality
 from contract.errors import ErrorBudgetExceeded, LandsigmaError, LeaseLost
 from contract.grid import Window
-from contract.ledger import Claim
 from contract.request import BlockReport, MapRequest, Plan
+from contract.steps import Claim
 from workers.aoi import geometry_of
 from workers.arrays import BoolArray
 from workers.composite import Composite, build_composite
@@ -30,7 +30,7 @@ from workers.plan import bands_to_read
 from workers.products.rasters import write_block_raster
 from workers.products.spec import LANDCOVER, QUALITY, QUALITY_NODATA, RasterSpec, StoredArray, raster_specs
 from workers.sighting import Sighting, sightings
-from workers.worker import LEASE_S, Worker
+from workers.worker import Worker
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,19 +85,24 @@ def work_blocks(worker: Worker, job_id: str, indices: Iterable[int]) -> None:
     job = open_job(worker, job_id)
     claims: list[Claim] = []
     try:
-        with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
-            write: Future[None] | None = None
-            for block in _one_ahead(reading, partial(_read, worker, job), _claimed(worker, job_id, indices, claims)):
-                inferred = _infer(worker, job, block)
-                if write is not None:
-                    write.result()
-                write = writing.submit(_write, worker, job, inferred)
-            if write is not None:
-                write.result()
+        work_claims(worker, job, _claimed(worker, job_id, indices, claims))
     except LandsigmaError as error:
         for claim in claims:
             worker.ledger.release(claim, error=str(error))
         raise
+
+
+def work_claims(worker: Worker, job: OpenJob, claims: Iterable[Claim]) -> None:
+    """Work these blocks of an open job; see `work_blocks`. After an error, what is not done stays claimed."""
+    with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
+        write: Future[None] | None = None
+        for block in _one_ahead(reading, partial(_read, worker, job), claims):
+            inferred = _infer(worker, job, block)
+            if write is not None:
+                write.result()
+            write = writing.submit(_write, worker, job, inferred)
+        if write is not None:
+            write.result()
 
 
 def open_job(worker: Worker, job_id: str) -> OpenJob:
@@ -142,7 +147,7 @@ def check_budget(job: OpenJob, reports: Iterable[BlockReport]) -> None:
 def _claimed(worker: Worker, job_id: str, indices: Iterable[int], claims: list[Claim]) -> Iterator[Claim]:
     """The blocks that this worker wins, noted in `claims`."""
     for index in indices:
-        claim = worker.ledger.claim(job_id, index, owner=worker.name, lease_s=LEASE_S)
+        claim = worker.ledger.claim(job_id, index, owner=worker.name, lease_s=worker.lease_s)
         if claim is not None:
             claims.append(claim)
             yield claim
@@ -233,6 +238,7 @@ def _write(worker: Worker, job: OpenJob, block: InferredBlock) -> None:
     for spec in job.specs:
         path = folder / f"{spec.name}.tif"
         write_block_raster(path, spec, block.rasters[spec.name], job.plan.grid, block.read.window)
+    job.folder.keep_block(claim.index, claim.attempt)
     report = _report(job, block, write_s=time.perf_counter() - begun)
     if report.lost_px:
         check_budget(job, (*worker.ledger.block_reports(job.id), report))

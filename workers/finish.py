@@ -14,6 +14,7 @@ from contract.errors import JobEnded
 from contract.ledger import Job
 from contract.legend import LandCoverClass
 from contract.request import Artifact, BlockReport, ClassArea, JobState, LostRead, MapResult, Plan
+from contract.steps import StepClaim
 from workers.bundle import Bundle
 from workers.folder import REPORT_NAME
 from workers.gdal import writing_environment
@@ -28,10 +29,16 @@ PACKAGES: Final = ("landsigma", "numpy", "onnxruntime", "onnxruntime-gpu", "pyst
 """Packages that a map's numbers can depend on."""
 
 
-def finish_job(worker: Worker, job_id: str) -> MapResult:
+def finish_job(worker: Worker, job_id: str, *, claim: StepClaim | None = None) -> MapResult:
     """Publish a job whose blocks are all done. Does nothing where it is published already.
 
+    Args:
+        worker: Who does it.
+        job_id: A job of which no block is open.
+        claim: The right to, where several workers may come; None where this process alone has the job.
+
     Raises:
+        LeaseLost: Another worker took it over, so nothing is published by this one.
         ValueError: A block is still open.
         JobEnded: The job was dismissed or failed meanwhile; nothing is published.
         OutputNotWritable: The disk is full or read-only; nothing half-written is published.
@@ -45,10 +52,11 @@ def finish_job(worker: Worker, job_id: str) -> MapResult:
     folder, reports = worker.folder_of(job_id), worker.ledger.block_reports(job_id)
     bundle = worker.planned_bundle(job.request.bundle, job.plan.bundle)
     product = _product(job, job.plan, bundle, reports)
-    staging = folder.empty_staging()
+    attempt = 0 if claim is None else claim.attempt
+    staging = folder.empty_staging(attempt)
+    kept = [(report.window, folder.kept_block(index, report.attempt)) for index, report in enumerate(reports)]
     with writing_environment():
-        blocks = [(report.window, folder.block(index, report.attempt)) for index, report in enumerate(reports)]
-        artifacts = tuple(artifact(path) for path in write_products(staging, product, blocks))
+        artifacts = tuple(artifact(path) for path in write_products(staging, product, kept))
     result = _result(job, job.plan, bundle, product, reports, artifacts, time.perf_counter() - begun)
     report = staging / REPORT_NAME
     write_file(report, f"{result.model_dump_json(indent=2)}\n".encode())
@@ -56,7 +64,9 @@ def finish_job(worker: Worker, job_id: str) -> MapResult:
     state = worker.ledger.status(job_id).state
     if state.is_final:
         raise JobEnded(job_id, state.value)
-    folder.publish()
+    if claim is not None:
+        worker.ledger.renew(claim, lease_s=worker.lease_s)  # two that publish at a time would mix their files
+    folder.publish(attempt)
     if not worker.ledger.succeed(job_id, result):
         raise JobEnded(job_id, worker.ledger.status(job_id).state.value)
     return result
@@ -124,6 +134,7 @@ def _result(  # noqa: PLR0913, PLR0917  what a report is made of
             "finish": finish_s,
         },
         provider=" ".join(sorted({report.provider for report in reports})),
+        provider_blocks=dict(Counter(report.provider for report in reports)),
         software=dict(product.software),
         artifacts=artifacts,
     )

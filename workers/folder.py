@@ -32,10 +32,9 @@ class JobFolder:
         """One folder for each attempt at a block."""
         return self.work / "blocks"
 
-    @property
-    def staging(self) -> Path:
-        """Products before they are published."""
-        return self.work / "staging"
+    def staging(self, attempt: int) -> Path:
+        """Products of one attempt to finish the job, before they are published."""
+        return self.work / f"staging.{attempt}"
 
     @property
     def ledger_url(self) -> str:
@@ -84,24 +83,32 @@ class JobFolder:
         with writing_to(self.root):
             self.blocks.mkdir(parents=True, exist_ok=True)
 
-    def empty_staging(self) -> Path:
+    def keep_block(self, index: int, attempt: int) -> None:
+        """Put a written block where whoever finishes the job can read it: it is there already."""
+
+    def kept_block(self, index: int, attempt: int) -> Path:
+        """The folder of the rasters of the attempt that finished a block, ready to be read."""
+        return self.block(index, attempt)
+
+    def empty_staging(self, attempt: int) -> Path:
         """The staging folder, without what a killed process may have left there.
 
         Raises:
             OutputNotWritable: It cannot be made.
         """
-        with writing_to(self.staging):
-            shutil.rmtree(self.staging, ignore_errors=True)
-            self.staging.mkdir(parents=True)
-        return self.staging
+        staging = self.staging(attempt)
+        with writing_to(staging):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+        return staging
 
-    def publish(self) -> None:
+    def publish(self, attempt: int) -> None:
         """Move what is staged to the top, the STAC item last of all.
 
         Raises:
             OutputNotWritable: A file cannot be moved.
         """
-        for path in sorted(self.staging.iterdir(), key=lambda path: path.name == ITEM_NAME):
+        for path in item_last(self.staging(attempt)):
             with writing_to(self.root / path.name):
                 path.replace(self.root / path.name)
 
@@ -124,6 +131,15 @@ class JobFolder:
     def clean(self) -> None:
         """Remove the work folder."""
         shutil.rmtree(self.work, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove everything of a job that nobody will go on with."""
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def item_last(staging: Path) -> list[Path]:
+    """The files of a folder in the order in which they are published."""
+    return sorted(staging.iterdir(), key=lambda path: path.name == ITEM_NAME)
 
 
 @contextmanager

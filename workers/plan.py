@@ -33,7 +33,7 @@ def plan_job(worker: Worker, job_id: str) -> Plan:
     if known is not None:
         return known
     request = worker.ledger.job(job_id).request
-    drafted = draft(request, worker.bundle(request.bundle))
+    drafted = draft(worker.resolved(request), worker.bundle(request.bundle))
     if worker.ledger.record_plan(job_id, drafted.plan, drafted.blocks):
         return drafted.plan
     return plan_job(worker, job_id)  # someone else was quicker; the first plan stands

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from contract.bundle import BundleManifest
 from contract.request import MapResult
+from workers.bundle_diff import Difference
 
 T = TypeVar("T")
 
@@ -68,8 +69,21 @@ def print_bundle(manifest: BundleManifest) -> None:
     chips = (
         f"{manifest.chip_px} px of {manifest.resolution_m:g} m, halo {manifest.halo_px} px, {manifest.batch} a batch"
     )
-    rows = [("what it is", manifest.description), *inputs, *outputs, ("classes", classes), ("chips", chips)]
+    graphs = [
+        (f"graph {graph.path}", f"{graph.precision}, gives {', '.join(graph.outputs)}") for graph in manifest.graphs
+    ]
+    documents = [("card", manifest.card), ("evaluation", manifest.evaluation), ("parity", manifest.parity)]
+    rows = [("what it is", manifest.description), *inputs, *outputs, ("classes", classes), ("chips", chips), *graphs]
+    rows += [(what, path) for what, path in documents if path]
     print_rows(f"{manifest.title} ({manifest.kind})", [*rows, ("licence", manifest.licence)])
+
+
+def print_differences(titles: tuple[str, str], differences: Iterable[Difference]) -> None:
+    """Print on stdout what two bundles differ in."""
+    table = Table("", *titles)
+    for entry in differences:
+        table.add_row(entry.what, entry.first, entry.second)
+    stdout.print(table)
 
 
 def wait_for(work: Callable[[], T], stop: Event) -> T:

@@ -1,21 +1,21 @@
 """What plan, block and finish work with; made once per process."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from contract.errors import BundleInvalid, Interrupted
+from contract.errors import BundleInvalid, Interrupted, SourceUnusable
 from contract.ledger import Ledger
-from contract.request import BlockReport, BundleReference, JobStatus, Plan
+from contract.request import BlockReport, BundleReference, JobStatus, MapRequest, Plan
 from workers.bundle import Bundle, find_bundle
 from workers.folder import JobFolder
 from workers.model import Model
 from workers.reading import SceneReader
 
 LEASE_S: Final = 3600.0
-"""How long a block belongs to a worker that says nothing; far above the time a block takes."""
+"""How long a step belongs to a worker that says nothing; far above the time a block takes."""
 
 
 class Watcher(Protocol):
@@ -68,12 +68,30 @@ class Worker:
     shelves: tuple[Path, ...]
     """Folders with bundles."""
     reader: SceneReader
+    lease_s: float = LEASE_S
+    """How long a step belongs to this worker without another word from it."""
+    sources: Mapping[str, str] | None = None
+    """What the names of sources stand for, where requests may give no others; None: a request says it itself."""
     threads: int = 0
     """CPU threads of the model; 0 for every core."""
+    engines: Path | None = None
+    """Folder where TensorRT engines are kept; None: TensorRT is not tried."""
     watcher: Watcher = field(default_factory=NobodyWatches)
     stop: threading.Event = field(default_factory=threading.Event)
     """Set from outside to stop within one chip batch."""
     _models: dict[str, Model] = field(default_factory=dict)
+
+    def resolved(self, request: MapRequest) -> MapRequest:
+        """The request with the source that its name stands for.
+
+        Raises:
+            SourceUnusable: There is no source of that name.
+        """
+        if self.sources is None:
+            return request
+        if request.source not in self.sources:
+            raise SourceUnusable(request.source, f"the sources here are {', '.join(sorted(self.sources))}")
+        return request.model_copy(update={"source": self.sources[request.source]})
 
     def bundle(self, name: str) -> Bundle:
         """The bundle of that name or path."""
@@ -98,7 +116,7 @@ class Worker:
     def model(self, bundle: Bundle) -> Model:
         """The bundle's model, loaded at its first use."""
         if bundle.sha256 not in self._models:
-            self._models[bundle.sha256] = Model(bundle, threads=self.threads)
+            self._models[bundle.sha256] = Model(bundle, threads=self.threads, engines=self.engines)
             self.watcher.loaded(self._models[bundle.sha256])
         return self._models[bundle.sha256]
 

@@ -1,4 +1,4 @@
-"""Ledgers on both databases, and a clock that stands until a test moves it."""
+"""Databases of both kinds, and a clock that stands until a test moves it."""
 
 import os
 import shutil
@@ -14,6 +14,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from contract.database import Database
 from contract.ledger import Ledger
 
 
@@ -38,11 +39,11 @@ class PostgresServer:
     numbers: Iterator[int] = field(default_factory=count)
 
     def new_database(self) -> str:
-        """URL of an empty database."""
+        """URL of an empty database: of a schema, to be exact, which is made in a hundredth of the time."""
         name = f"ledger_{next(self.numbers)}"
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"postgresql+psycopg://postgres@/postgres?host={self.folder}&options=-csearch_path%3D{name}"
 
     @property
     def conninfo(self) -> str:
@@ -77,9 +78,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def ledger(url: str, clock: Clock) -> Iterator[Ledger]:
-    with Ledger.open(url, clock=clock) as ledger:
-        yield ledger
+def database(url: str, clock: Clock) -> Iterator[Database]:
+    with Database.open(url, clock=clock) as database:
+        yield database
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
 
 
 def _postgres_programs() -> Path | None:

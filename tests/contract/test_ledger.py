@@ -1,139 +1,38 @@
 """The ledger of jobs, on SQLite and on PostgreSQL."""
 
-import multiprocessing
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
-from multiprocessing.pool import Pool
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-import psycopg
 import pytest
-from alembic.autogenerate import compare_metadata
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, NullPool, create_engine, event, text
+from sqlalchemy import text
 
-from contract.bands import Modality, Unit
-from contract.errors import JobNotFound, LeaseLost, LedgerUnusable
-from contract.grid import Grid, Window
-from contract.ledger import Claim, Ledger
-from contract.request import BlockReport, BundleReference, JobState, MapRequest, MapResult, Plan
-from contract.scene import Area, Radiometry, Scene, SceneAsset, SkippedScene
-from contract.tables import SCHEMA, Base, migrations
-from tests.contract.conftest import Clock, PostgresServer
-
-AREA = Area(coordinates=((((9.0, 47.0), (9.1, 47.0), (9.1, 47.2), (9.0, 47.0)),),))
-REQUEST = MapRequest(
-    area=AREA,
-    start=datetime(2024, 5, 1, tzinfo=UTC),
-    end=datetime(2024, 9, 1, tzinfo=UTC),
-    source="planetary-computer",
-    bundle="rules",
+from contract.database import Database
+from contract.errors import JobNotFound, LeaseLost
+from contract.ledger import JobFilter, Ledger
+from contract.request import JobState, Plan
+from contract.steps import Claim
+from tests.contract.conftest import Clock
+from tests.contract.examples import (
+    BUNDLE,
+    GRID,
+    PLAN,
+    REPORT,
+    REQUEST,
+    SPAWNED,
+    WINDOWS,
+    claimed,
+    complete_all,
+    direct,
+    lookups,
+    planned,
+    result,
+    together,
 )
-GRID = Grid(crs="EPSG:32632", left_m=500_000, top_m=5_200_000, resolution_m=10, height=300, width=500)
-WINDOWS = tuple(Window(row=128 * row, col=64 * col, height=128, width=64) for row in range(2) for col in range(3))
-REPORT = BlockReport(
-    window=WINDOWS[0],
-    attempt=1,
-    aoi_px=10,
-    mapped_px=9,
-    affected_px=2,
-    lost_px=1,
-    unobserved_px={Modality.S2: 1},
-    class_px={10: 4, 80: 5},
-    read_s=1.5,
-    inference_s=0.5,
-    write_s=0.25,
-    provider="CPUExecutionProvider",
-)
-SPAWNED = multiprocessing.get_context("spawn")
-
-
-def scene(number: int) -> Scene:
-    return Scene(
-        id=f"S1A_{number:04d}",
-        modality=Modality.S1,
-        collection="sentinel-1-rtc",
-        acquired=datetime(2024, 5, 1, tzinfo=UTC) + timedelta(hours=number),
-        platform="sentinel-1a",
-        footprint=AREA,
-        assets=(
-            SceneAsset(
-                band="VV",
-                href=f"https://example.org/{number}/vv.tif",
-                radiometry=Radiometry(unit=Unit.LINEAR_POWER, nodata=float("nan"), reason="raster:bands"),
-            ),
-        ),
-    )
-
-
-BUNDLE = BundleReference(name="rules", version="1", kind="rules", sha256="0" * 64)
-PLAN = Plan(
-    bundle=BUNDLE,
-    grid=GRID,
-    scenes=tuple(scene(number) for number in range(3)),
-    skipped=(SkippedScene(id="S1A_x", reason="no VV"),),
-    notices=("no Sentinel-2 scene was found",),
-)
-
-
-def result(job_id: str, state: JobState = JobState.SUCCESSFUL) -> MapResult:
-    return MapResult(
-        job_id=job_id,
-        state=state,
-        request=REQUEST,
-        bundle=BUNDLE,
-        grid=GRID,
-        aoi_px=60,
-        mapped_px=54,
-        affected_px=12,
-        lost_px=6,
-        unobserved_px={Modality.S2: 6},
-        classes=(),
-        scenes=PLAN.scenes,
-        used_scenes=("S1A_0001",),
-        skipped_scenes=PLAN.skipped,
-        lost_reads=(),
-        notices=PLAN.notices,
-        warnings=(),
-        blocks=len(WINDOWS),
-        started=datetime(2026, 3, 1, tzinfo=UTC),
-        finished=datetime(2026, 3, 2, tzinfo=UTC),
-        timings_s={"read": 9.0},
-        provider="CPUExecutionProvider",
-        software={"landsigma": "0.1.0"},
-        artifacts=(),
-    )
-
-
-def planned(ledger: Ledger, windows: tuple[Window, ...] = WINDOWS) -> str:
-    """A running job with open blocks."""
-    job_id = ledger.submit(REQUEST)
-    ledger.start(job_id)
-    ledger.record_plan(job_id, PLAN, windows)
-    return job_id
-
-
-def claimed(ledger: Ledger, job_id: str, index: int, owner: str = "one", lease_s: float = 60) -> Claim:
-    claim = ledger.claim(job_id, index, owner=owner, lease_s=lease_s)
-    assert claim is not None
-    return claim
-
-
-def complete_all(ledger: Ledger, job_id: str) -> None:
-    for index in ledger.open_blocks(job_id):
-        ledger.complete(claimed(ledger, job_id, index), REPORT)
-
-
-def direct(url: str) -> Engine:
-    """The database without the ledger."""
-    return create_engine(url, poolclass=NullPool)
-
 
 # --- jobs -----------------------------------------------------------------------------------------------------------
 
@@ -212,8 +111,11 @@ def test_jobs_are_listed_by_state(ledger: Ledger) -> None:
     ledger.start(running)
     ledger.fail(failed, "no scenes")
     open_states = {JobState.ACCEPTED, JobState.RUNNING}
-    assert {status.job_id for status in ledger.jobs(limit=9, states=open_states)} == {accepted, running}
-    assert [status.job_id for status in ledger.jobs(limit=9, states=[JobState.FAILED])] == [failed]
+    assert {status.job_id for status in ledger.jobs(limit=9, where=JobFilter(states=open_states))} == {
+        accepted,
+        running,
+    }
+    assert [status.job_id for status in ledger.jobs(limit=9, where=JobFilter(states=[JobState.FAILED]))] == [failed]
 
 
 def test_a_page_after_an_unknown_job_is_refused(ledger: Ledger) -> None:
@@ -224,16 +126,9 @@ def test_a_page_after_an_unknown_job_is_refused(ledger: Ledger) -> None:
 @pytest.mark.parametrize(("states", "index"), [((), "jobs_by_age"), ((JobState.ACCEPTED,), "jobs_by_state")])
 def test_a_page_is_read_through_an_index(tmp_path: Path, states: tuple[JobState, ...], index: str) -> None:
     """Neither every job is read nor any sorted, by SQLite's own account of the query that the ledger sends."""
-    sent: list[tuple[str, tuple[object, ...]]] = []
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger:
-        engine = ledger._engine  # noqa: SLF001  the only way to its queries
-        event.listen(engine, "before_cursor_execute", lambda *seen: sent.append((seen[2], seen[3])))
-        ledger.jobs(limit=2, states=states)
-        with engine.connect() as connection:
-            query, values = sent[0]
-            steps = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}", values).all()
-    assert len(steps) == 1
-    assert f"USING INDEX {index}" in steps[0].detail
+    with Database.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as database:
+        [[step]] = lookups(database.engine, lambda: Ledger(database).jobs(limit=2, where=JobFilter(states=states)))
+    assert f"USING INDEX {index}" in step
 
 
 # --- times ----------------------------------------------------------------------------------------------------------
@@ -450,7 +345,9 @@ def test_a_done_block_is_not_claimed_or_released(ledger: Ledger, clock: Clock) -
     job_id = planned(ledger)
     claim = claimed(ledger, job_id, 0)
     ledger.complete(claim, REPORT)
-    ledger.release(claim, error="after the fact")
+    ledger.release(claim, error="after the fact", retry_after_s=5)
+    assert ledger.complete(claim, REPORT) == 5
+    assert ledger.attempts(job_id) == ()
     clock.advance(3600)
     assert ledger.claim(job_id, 0, owner="one", lease_s=60) is None
     assert ledger.claim(job_id, 0, owner="two", lease_s=60) is None
@@ -523,15 +420,6 @@ def test_a_dismissed_job_takes_no_more_blocks(ledger: Ledger) -> None:
 
 
 # --- many at a time -------------------------------------------------------------------------------------------------
-
-
-def together(processes: int) -> Pool:
-    """Processes that have imported everything, and start their tasks at the same moment."""
-    return SPAWNED.Pool(processes, meet, (SPAWNED.Barrier(processes),))
-
-
-def meet(barrier: Barrier) -> None:
-    barrier.wait()
 
 
 def claim_all(url: str, job_id: str, blocks: int) -> list[int]:
@@ -613,94 +501,3 @@ def test_a_killed_worker_loses_only_the_block_it_held(ledger: Ledger, url: str, 
     clock.now = datetime.now(UTC) + timedelta(hours=2)  # the worker's clock was the real one
     complete_all(ledger, job_id)
     assert ledger.succeed(job_id, result(job_id))
-
-
-# --- opening --------------------------------------------------------------------------------------------------------
-
-
-def test_migrations_make_exactly_the_tables_of_the_code(ledger: Ledger, url: str) -> None:
-    assert ledger.jobs(limit=1) == ()
-    with direct(url).connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-
-
-def test_the_schema_of_the_code_is_the_newest_migration() -> None:
-    assert ScriptDirectory.from_config(migrations()).get_current_head() == SCHEMA
-
-
-def test_a_newer_ledger_is_refused(url: str) -> None:
-    Ledger.open(url).close()
-    with direct(url).begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(LedgerUnusable, match=f"schema is 9999, newer than this landsigma's {SCHEMA}"):
-        Ledger.open(url)
-
-
-def test_a_migration_that_breaks_leaves_nothing_behind(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("killed half-way")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("alembic.runtime.migration.HeadMaintainer.update_to_step", broken)
-        with pytest.raises(RuntimeError, match="half-way"):
-            Ledger.open(url)
-    with Ledger.open(url) as ledger:
-        assert ledger.jobs(limit=1) == ()
-
-
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "ledger.sqlite"
-    with pytest.raises(LedgerUnusable) as caught:
-        Ledger.open(f"sqlite:///{path}")
-    assert (caught.value.ledger, caught.value.reason) == (str(path), "unable to open database file")
-
-
-def test_a_read_only_ledger_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    path.touch()
-    with pytest.raises(LedgerUnusable, match="readonly database"):
-        Ledger.open(f"sqlite:///file:{path}?mode=ro&uri=true")
-
-
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    path.write_text("a shopping list, long enough to be looked at " * 9)
-    with pytest.raises(LedgerUnusable, match="not a database"):
-        Ledger.open(f"sqlite:///{path}")
-
-
-def test_a_full_disk_is_named_and_loses_no_job(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    with Ledger.open(f"sqlite:///{path}") as ledger:
-        job_id = ledger.submit(REQUEST)
-        with ledger._engine.connect() as connection:  # noqa: SLF001  the limit is of a connection, which is used again
-            connection.exec_driver_sql("PRAGMA max_page_count = 1")  # SQLite takes it as "no more than now"
-        with pytest.raises(LedgerUnusable, match="database or disk is full"):
-            ledger.record_plan(job_id, PLAN, WINDOWS * 1000)
-        assert ledger.plan(job_id) is None
-        assert ledger.status(job_id).blocks_total is None
-
-
-def test_a_committed_job_is_on_disk(tmp_path: Path) -> None:
-    """FULL (2) writes through at every commit, also to the write-ahead log."""
-    with (
-        Ledger.open(f"sqlite:///{tmp_path / 'ledger.sqlite'}") as ledger,
-        ledger._engine.connect() as connection,  # noqa: SLF001  settings are of a connection
-    ):
-        assert connection.scalar(text("PRAGMA synchronous")) == 2
-        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
-
-
-def test_an_unreachable_server_is_named_without_its_password(tmp_path: Path) -> None:
-    with pytest.raises(LedgerUnusable) as caught:
-        Ledger.open(f"postgresql+psycopg://me:secret@/jobs?host={tmp_path}")
-    assert str(tmp_path) in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_restarted_server_is_reached_again(postgres: PostgresServer) -> None:
-    with Ledger.open(postgres.new_database()) as ledger:
-        job_id = ledger.submit(REQUEST)
-        with psycopg.connect(postgres.conninfo) as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'ledger%'")
-        assert ledger.status(job_id).state is JobState.ACCEPTED

@@ -264,6 +264,15 @@ def test_a_colour_is_written_in_one_way(color: str) -> None:
         ({"halo_px": 8}, "halo of 8 px is no multiple of the 16 px alignment"),
         ({"halo_px": 32}, "halo of 32 px leaves nothing of a 64 px chip; need 2 . halo < chip"),
         ({"graph": "other.onnx"}, "graph 'other.onnx' is not among the bundle's files"),
+        ({"card": "README.md"}, "card 'README.md' is not among the bundle's files"),
+        (
+            {"variants": ({"path": "lean.onnx", "outputs": ("probabilities",)},)},
+            "graph 'lean.onnx' is not among the bundle's files",
+        ),
+        (
+            {"variants": ({"path": "model.onnx", "outputs": ("margin",)},)},
+            r"graph 'model.onnx' gives \['margin'\], which are no outputs",
+        ),
         ({"inputs": (model_input(), model_input(name="again"))}, "must each be distinct"),
         ({"inputs": (model_input(name="probabilities"),)}, "must each be distinct"),
         ({"legend": WORLDCOVER.subset(10, 50, 80)}, "2 probability bands do not fit the 3 classes"),

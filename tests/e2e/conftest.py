@@ -20,7 +20,7 @@ from workers.run import run_in_folder
 from workers.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, str(ROOT / "landsigma.py"))
+COMMAND = (sys.executable, "-m", "landsigma")
 SAVANNA_BBOX = "33.002,-15.447,33.035,-15.379"
 """Inside the one savanna scene, on all sides."""
 FLOAT32_DB = 1e-5
@@ -92,7 +92,7 @@ def landsigma() -> Iterator[Landsigma]:
 
         def start(*arguments: str | Path) -> "subprocess.Popen[str]":
             command = [*COMMAND, *map(str, arguments)]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
             processes.enter_context(process)
             processes.callback(process.kill)  # before the block of the process waits for its end
             return process

@@ -1,6 +1,6 @@
 """Product: what the published folder of a job tells about itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -38,10 +38,8 @@ class Product:
 
     @property
     def attribution(self) -> str:
-        """The notice that the Copernicus Sentinel data terms ask for (Legal notice, 2.b: 'contains modified')."""
-        years = sorted({scene.acquired.year for scene in self.scenes}) or [self.start.year]
-        span = str(years[0]) if len(years) == 1 else f"{years[0]}-{years[-1]}"
-        return f"Contains modified Copernicus Sentinel data {span}"
+        """The notice for the years of the scenes."""
+        return attribution([scene.acquired.year for scene in self.scenes] or [self.start.year])
 
     @property
     def highest_variance(self) -> float:
@@ -55,3 +53,10 @@ class Product:
     def share(self, value: int) -> float:
         """Share of a class in the mapped pixels, 0..1."""
         return self.class_px.get(value, 0) / max(1, sum(self.class_px.values()))
+
+
+def attribution(years: Iterable[int]) -> str:
+    """The notice that the Copernicus Sentinel data terms ask for (Legal notice, 2.b: 'contains modified')."""
+    known = sorted(set(years))
+    span = str(known[0]) if len(known) == 1 else f"{known[0]}-{known[-1]}"
+    return f"Contains modified Copernicus Sentinel data {span}"

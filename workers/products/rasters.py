@@ -10,16 +10,14 @@ import rasterio.shutil
 from rasterio._err import CPLE_BaseError  # what rasterio.shutil.copy lets through; it has no public name
 from rasterio.crs import CRS
 from rasterio.io import MemoryFile
-from rasterio.transform import Affine, from_origin
 from rio_cogeo.cogeo import cog_validate
 
 from contract.errors import OutputNotWritable
 from contract.grid import Grid, Window
 from workers.products.files import unfinished, write_file
 from workers.products.spec import RasterSpec, StoredArray
+from workers.products.virtual import TILE_PX, Source, transform_of, virtual_raster
 
-_TILE_PX: Final = 512
-_GDAL_TYPES: Final = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
 # Differences of neighbours compress measurements better and classes worse: 783 instead of 830 MB for a noisy variance
 # of 10980 x 10980 px, 29 instead of 25 MB for a land cover.
 _PREDICTORS: Final = {"uint8": 1, "uint16": 2, "float32": 3}
@@ -46,8 +44,8 @@ def write_block_raster(path: Path, spec: RasterSpec, array: StoredArray, grid: G
             transform=transform_of(grid, window),
             interleave="band",  # the mosaic is read band by band: a quarter less work than all bands in one tile
             tiled=True,
-            blockxsize=_TILE_PX,
-            blockysize=_TILE_PX,
+            blockxsize=TILE_PX,
+            blockysize=TILE_PX,
             compress="zstd",
             zstd_level=1,  # read back once, by this same GDAL: speed before size
             predictor=_PREDICTORS[spec.dtype],
@@ -76,19 +74,14 @@ def mosaic_to_cog(
     with unfinished(target) as temporary:
         mosaic = temporary.with_suffix(".vrt")
         try:
-            mosaic.write_bytes(_mosaic(spec, blocks, grid, attribution))
+            sources = (Source(window=window, path=str(path.absolute())) for window, path in blocks)
+            mosaic.write_bytes(ET.tostring(virtual_raster(spec, sources, grid, attribution)))
             rasterio.shutil.copy(mosaic, temporary, driver="COG", **_creation_options(spec))
             flaws = _flaws(temporary, mosaic)
         except (CPLE_BaseError, OSError, SystemError) as error:  # SystemError: GDAL failed and does not say how
             raise OutputNotWritable(str(target), f"GDAL gave up ({error}); the disk may be full") from error
         if flaws:
             raise OutputNotWritable(str(target), f"what was written is broken ({flaws}); the disk may be full")
-
-
-def transform_of(grid: Grid, window: Window) -> Affine:
-    """From (column, row) of a window to metres of the grid's CRS."""
-    left, _, _, top = grid.bounds_m(window)
-    return from_origin(left, top, grid.resolution_m, grid.resolution_m)
 
 
 def _flaws(cog: Path, mosaic: Path) -> str:
@@ -115,7 +108,7 @@ def _creation_options(spec: RasterSpec) -> dict[str, str | int]:
         "LEVEL": 6 if spec.dtype == "uint8" else 1,
         "PREDICTOR": _COG_PREDICTORS[spec.dtype],
         "OVERVIEW_PREDICTOR": _COG_PREDICTORS[spec.dtype],
-        "BLOCKSIZE": _TILE_PX,
+        "BLOCKSIZE": TILE_PX,
         # Blocks may bring none; whatever a reader finds in them must not decide how a map looks from afar.
         "OVERVIEWS": "IGNORE_EXISTING",
         "OVERVIEW_RESAMPLING": spec.overviews,
@@ -124,61 +117,3 @@ def _creation_options(spec: RasterSpec) -> dict[str, str | int]:
         # The size after compression is not known beforehand: 4 GiB must not be hit half-way.
         "BIGTIFF": "IF_SAFER",
     }
-
-
-def _mosaic(spec: RasterSpec, blocks: Sequence[tuple[Window, Path]], grid: Grid, attribution: str) -> bytes:
-    """A GDAL virtual raster: https://gdal.org/drivers/raster/vrt.html."""
-    root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
-    _add(root, "SRS", CRS.from_user_input(grid.crs).to_wkt())
-    _add(root, "GeoTransform", ", ".join(map(repr, transform_of(grid, grid.window).to_gdal())))
-    tags = {
-        "AREA_OR_POINT": "Area",
-        "TIFFTAG_IMAGEDESCRIPTION": spec.description,
-        "TIFFTAG_SOFTWARE": "landsigma",
-        "TIFFTAG_COPYRIGHT": attribution,
-    }
-    metadata = ET.SubElement(root, "Metadata")
-    for key, text in tags.items():
-        _add(metadata, "MDI", text, key=key)
-    for position, name in enumerate(spec.bands, start=1):
-        band = ET.SubElement(root, "VRTRasterBand", dataType=_GDAL_TYPES[spec.dtype], band=str(position))
-        _describe(band, name, spec)
-        for window, path in blocks:
-            _place(band, position, spec, window, path)
-    text = ET.tostring(root, encoding="unicode")
-    return text.encode()
-
-
-def _describe(band: ET.Element, name: str, spec: RasterSpec) -> None:
-    _add(band, "Description", name)
-    _add(band, "UnitType", spec.unit)
-    _add(band, "NoDataValue", repr(spec.nodata))
-    if (spec.scale, spec.offset) != (1.0, 0.0):
-        _add(band, "Offset", repr(spec.offset))
-        _add(band, "Scale", repr(spec.scale))
-    if spec.legend is not None:
-        _add(band, "ColorInterp", "Palette")
-        colors = {entry.value: (*entry.rgb, 255) for entry in spec.legend.classes}
-        table = ET.SubElement(band, "ColorTable")
-        for value in range(max(colors) + 1):
-            rgba = colors.get(value, (0, 0, 0, 0))
-            ET.SubElement(table, "Entry", {f"c{index}": str(part) for index, part in enumerate(rgba, start=1)})
-    else:
-        _add(band, "ColorInterp", "Gray" if band.get("band") == "1" else "Undefined")
-
-
-def _place(band: ET.Element, position: int, spec: RasterSpec, window: Window, path: Path) -> None:
-    source = ET.SubElement(band, "SimpleSource")
-    _add(source, "SourceFilename", str(path.absolute()), relativeToVRT="0")
-    _add(source, "SourceBand", str(position))
-    size = {"xSize": str(window.width), "ySize": str(window.height)}
-    # With these, a block is opened only when its pixels are needed.
-    properties = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
-    tile = {"BlockXSize": str(_TILE_PX), "BlockYSize": str(_TILE_PX)}
-    ET.SubElement(source, "SourceProperties", {**properties, "DataType": _GDAL_TYPES[spec.dtype], **tile})
-    ET.SubElement(source, "SrcRect", {"xOff": "0", "yOff": "0", **size})
-    ET.SubElement(source, "DstRect", {"xOff": str(window.col), "yOff": str(window.row), **size})
-
-
-def _add(parent: ET.Element, name: str, text: str, **attributes: str) -> None:
-    ET.SubElement(parent, name, attributes).text = text

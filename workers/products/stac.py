@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,14 +18,15 @@ from pystac.utils import datetime_to_str
 from contract.bands import Modality
 from contract.legend import Legend
 from contract.request import Artifact
+from contract.scene import Area
 from workers.aoi import geometry_of
 from workers.folder import ITEM_NAME
 from workers.lonlat import ANTIMERIDIAN_DEG, TURN_DEG, joined
 from workers.products.files import write_file
 from workers.products.product import Product
-from workers.products.rasters import transform_of
 from workers.products.spec import LANDCOVER, QUALITY, SENSORS, VARIANCE, RasterSpec, credit
 from workers.products.styles import VARIANCE_COLORS
+from workers.products.virtual import transform_of
 
 COLLECTION_NAME: Final = "collection.json"
 # pystac has no classes for these versions of these extensions; their fields are plain.
@@ -43,7 +45,7 @@ def write_item(folder: Path, product: Product, artifacts: Sequence[Artifact]) ->
         OutputNotWritable: The disk is full or read-only.
     """
     item = _item(product, artifacts)
-    collection = _collection(product, item)
+    collection = _collection(product)
     # Before either has a place: afterwards pystac would move the item, and with it the assets, to a folder of its own.
     collection.add_item(item)
     collection.set_self_href(str(folder / COLLECTION_NAME))
@@ -59,7 +61,7 @@ def _item(product: Product, artifacts: Sequence[Artifact]) -> pystac.Item:
     item = pystac.Item(
         id=product.job_id,
         geometry=product.area.model_dump(mode="json"),
-        bbox=_bbox(product),
+        bbox=bbox_of(product.area),
         datetime=None,
         start_datetime=product.start,
         end_datetime=product.last_instant,
@@ -79,7 +81,7 @@ def _item(product: Product, artifacts: Sequence[Artifact]) -> pystac.Item:
 def _properties(product: Product) -> dict[str, Any]:
     manifest = product.manifest
     return {
-        "title": f"Land cover, {product.start:%Y-%m-%d} to {product.last_instant:%Y-%m-%d}",
+        "title": _title(product),
         "description": f"{product.attribution}. Model: {credit(manifest)}.",
         "created": datetime_to_str(product.finished),
         "gsd": product.grid.resolution_m,
@@ -95,6 +97,10 @@ def _properties(product: Product) -> dict[str, Any]:
     }
 
 
+def _title(product: Product) -> str:
+    return f"Land cover, {product.start:%Y-%m-%d} to {product.last_instant:%Y-%m-%d}"
+
+
 def _modalities(product: Product) -> list[Modality]:
     return [modality for modality in Modality if any(scene.modality is modality for scene in product.scenes)]
 
@@ -107,9 +113,9 @@ def _lineage(product: Product) -> str:
     return f"Composite of {' and '.join(counts)} scenes, mapped by {credit(product.manifest)}."
 
 
-def _bbox(product: Product) -> list[float]:
+def bbox_of(area: Area) -> list[float]:
     """West, south, east, north; west > east where the area crosses the antimeridian (RFC 7946, section 5.2)."""
-    west, south, east, north = joined(geometry_of(product.area)).bounds
+    west, south, east, north = joined(geometry_of(area)).bounds
     if east - west >= TURN_DEG:
         return [-ANTIMERIDIAN_DEG, south, ANTIMERIDIAN_DEG, north]
     if west < -ANTIMERIDIAN_DEG:
@@ -212,16 +218,28 @@ def _renders(product: Product) -> dict[str, Render]:
     return {LANDCOVER: landcover, VARIANCE: total}
 
 
-def _collection(product: Product, item: pystac.Item) -> pystac.Collection:
-    collection = pystac.Collection(
-        id=f"landsigma-{product.job_id}",
-        title=item.properties["title"],
+def _collection(product: Product) -> pystac.Collection:
+    return new_collection(
+        f"landsigma-{product.job_id}",
+        title=_title(product),
         description=f"{_lineage(product)} {product.attribution}.",
-        extent=pystac.Extent(
-            pystac.SpatialExtent([_bbox(product)]), pystac.TemporalExtent([[product.start, product.last_instant]])
-        ),
+        area=product.area,
+        span=(product.start, product.last_instant),
+        keywords=[modality.label.lower() for modality in _modalities(product)],
+    )
+
+
+def new_collection(
+    name: str, *, title: str, description: str, area: Area, span: tuple[datetime, datetime], keywords: Sequence[str]
+) -> pystac.Collection:
+    """A collection of land-cover maps of an area, from the first to the last instant of a span, without items."""
+    collection = pystac.Collection(
+        id=name,
+        title=title,
+        description=description,
+        extent=pystac.Extent(pystac.SpatialExtent([bbox_of(area)]), pystac.TemporalExtent([[*span]])),
         license="other",
-        keywords=["land cover", "uncertainty", *(modality.label.lower() for modality in _modalities(product))],
+        keywords=["land cover", "uncertainty", *keywords],
         providers=[
             pystac.Provider("landsigma", roles=[pystac.ProviderRole.PROCESSOR]),
             pystac.Provider(
