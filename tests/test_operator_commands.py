@@ -1,6 +1,7 @@
 """What operators of the service type: settings, keys, and parts that run apart."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,7 @@ def test_a_key_opens_until_it_is_revoked(landsigma: Landsigma, data: Path) -> No
     token = made.out.strip()
     key = store(data).find(token)
     assert (key.name, key.scopes, key.limits.jobs_at_once) == ("Ada", {Scope.READ}, 3)
+    assert key.expires == datetime(2090, 1, 1, tzinfo=UTC)
     assert token.rpartition("_")[2] not in landsigma("keys", "list").out
     assert landsigma("keys", "list").out.split("\t")[:3] == [key.id, "Ada", "read"]
     assert landsigma("keys", "revoke", key.id).out == f"key {key.id} is revoked\n"

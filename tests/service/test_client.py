@@ -253,7 +253,7 @@ def test_a_server_that_knows_no_ranges_sends_the_whole_file_once(tmp_path: Path)
         asked.append(request.url.path)
         if request.url.path.endswith(".json"):
             return httpx.Response(200, json={"artifacts": [artifact]})
-        return httpx.Response(200, content=content)
+        return httpx.Response(200, stream=httpx.ByteStream(content))
 
     fetch(talking(answer), "job", tmp_path, nobody)
     assert (tmp_path / "map.tif").read_bytes() == content
