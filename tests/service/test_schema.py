@@ -3,6 +3,7 @@
 For longer: `schemathesis --config-file tests/service/schemathesis.toml run http://127.0.0.1:8080/api --max-examples 200`.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,4 +23,5 @@ def test_schemathesis_has_no_finding(server: Server, finished: str, tmp_path: Pa
     ]
     ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=280, cwd=tmp_path)
     assert ran.returncode == 0, ran.stdout[-20_000:]
-    assert "No issues found" in ran.stdout
+    # Warnings stay: bad polygons are most of what random requests hold, and links need a signature.
+    assert re.search(r"(\d{4,}) generated, \1 passed", ran.stdout), ran.stdout[-20_000:]
