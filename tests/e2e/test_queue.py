@@ -15,7 +15,6 @@ from contract.settings import Settings
 from contract.submission import Queue, Terms
 from tests.e2e.conftest import request_for
 from tests.fleet import STOP_S, Fleet, broker, wait_until
-from tests.storm import ride_out
 from workers.storage import open_storage
 
 PATIENCE_S = 200.0
@@ -61,12 +60,6 @@ def request_(demo: Path) -> MapRequest:
 
 def state_of(ledger: Ledger, job_id: str) -> JobState:
     return ledger.status(job_id).state
-
-
-def test_a_small_storm_loses_nothing_and_changes_nothing(tmp_path: Path) -> None:
-    counts = ride_out(tmp_path, seed=3, jobs=2, kill_every_s=6.0, patience_s=PATIENCE_S)
-    assert counts["blocks"] > 20
-    assert counts["Redis emptied"] == counts["API killed"] == 1
 
 
 def test_a_worker_that_is_stopped_gives_its_block_back_and_another_goes_on(
