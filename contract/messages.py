@@ -57,9 +57,11 @@ def celery_options(settings: Settings) -> dict[str, object]:
         # processes dies.
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # One message at a time for each process; what waits, waits where every worker can take it.
-        "worker_prefetch_multiplier": 1,
+        # One message at a time for each process; what waits, waits where every worker can take it. The count of steps in
+        # work says so, and not that of messages without an acknowledgement (a multiplier above 0): one that could not be
+        # acknowledged, since Redis was away, would be counted for ever, and the worker never look for another.
         "worker_disable_prefetch": True,
+        "worker_prefetch_multiplier": 0,
         # About a second in all; the ledger keeps what could not be sent.
         "task_publish_retry": True,
         "task_publish_retry_policy": _BRIEFLY,

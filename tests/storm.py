@@ -137,6 +137,8 @@ class Storm:
                 statuses = [ledger.status(job_id) for job_id in job_ids]
                 if all(status.state.is_final for status in statuses):
                     return job_ids
+                # As whatever supervises workers does: one whose process was killed while it started gives up.
+                workers = [worker if worker.poll() is None else self.fleet.worker() for worker in workers]
                 now, done = time.monotonic(), sum(status.blocks_done + status.state.is_final for status in statuses)
                 if now - begun > patience_s:
                     raise TimeoutError(f"not every job ended: {statuses}")

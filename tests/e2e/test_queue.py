@@ -14,29 +14,35 @@ from contract.request import JobState, MapOptions, MapRequest
 from contract.settings import Settings
 from contract.submission import Queue, Terms
 from tests.e2e.conftest import request_for
-from tests.fleet import STOP_S, Fleet, broker, wait_until
+from tests.fleet import STOP_S, Broker, Fleet, broker, wait_until
+from tests.storm import ride_out
 from workers.storage import open_storage
 
 PATIENCE_S = 200.0
 
 
 @pytest.fixture
-def settings(demo: Path, identity: Path, tmp_path: Path) -> Iterator[Settings]:
+def redis() -> Iterator[Broker]:
+    with broker() as private:
+        yield private
+
+
+@pytest.fixture
+def settings(demo: Path, identity: Path, tmp_path: Path, redis: Broker) -> Settings:
     (tmp_path / "shelf").mkdir()
     (tmp_path / "shelf" / "identity").symlink_to(identity)
-    with broker() as redis:
-        yield Settings(
-            data_dir=tmp_path,
-            broker_url=SecretStr(redis.url),
-            bundle_dirs=(tmp_path / "shelf",),
-            sources={"demo": str(demo / "catalog.json")},
-            lease_s=60,
-            renew_s=1,
-            resend_s=2,
-            sweep_s=0.5,
-            model_threads=1,
-            log_format="json",
-        )
+    return Settings(
+        data_dir=tmp_path,
+        broker_url=SecretStr(redis.url),
+        bundle_dirs=(tmp_path / "shelf",),
+        sources={"demo": str(demo / "catalog.json")},
+        lease_s=60,
+        renew_s=1,
+        resend_s=2,
+        sweep_s=0.5,
+        model_threads=1,
+        log_format="json",
+    )
 
 
 @pytest.fixture
@@ -60,6 +66,41 @@ def request_(demo: Path) -> MapRequest:
 
 def state_of(ledger: Ledger, job_id: str) -> JobState:
     return ledger.status(job_id).state
+
+
+def test_a_small_storm_loses_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    counts = ride_out(tmp_path, seed=3, jobs=2, kill_every_s=6.0, patience_s=PATIENCE_S)
+    assert counts["blocks"] > 20
+    assert counts["Redis emptied"] == counts["API killed"] == 1
+
+
+def test_a_worker_whose_message_could_not_be_acknowledged_goes_on_when_redis_is_back(
+    fleet: Fleet, ledger: Ledger, request_: MapRequest, redis: Broker
+) -> None:
+    job_id = ledger.submit(request_)
+    fleet.beat()
+    fleet.worker()
+    wait_until(lambda: ledger.status(job_id).blocks_done > 1, "no block was done", patience_s=PATIENCE_S)
+    redis.kill()
+    wait_until(lambda: "Couldn't ack" in fleet.said(), "no step ended while Redis was away")
+    redis.start()
+    wait_until(lambda: state_of(ledger, job_id).is_final, "the job did not end", patience_s=PATIENCE_S)
+    assert state_of(ledger, job_id) is JobState.SUCCESSFUL
+
+
+def test_a_process_has_one_message_at_a_time(fleet: Fleet, ledger: Ledger, request_: MapRequest, redis: Broker) -> None:
+    job_id = ledger.submit(request_)
+    fleet.beat()
+    fleet.worker()
+    taken = []
+
+    def ended() -> bool:
+        with redis.client as client:
+            taken.append(client.hlen("unacked"))
+        return state_of(ledger, job_id).is_final
+
+    wait_until(ended, "the job did not end", patience_s=PATIENCE_S)
+    assert max(taken) == 1
 
 
 def test_a_worker_that_is_stopped_gives_its_block_back_and_another_goes_on(

@@ -42,7 +42,6 @@ def test_what_is_unacknowledged_goes_to_another_worker(app: Celery) -> None:
         assert app.tasks[name].reject_on_worker_lost
         assert app.tasks[name].ignore_result
     assert app.conf.result_backend is None
-    assert app.conf.worker_prefetch_multiplier == 1
 
 
 def test_sweep_and_tick_come_round_and_do_not_pile_up(app: Celery) -> None:
