@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -56,7 +57,7 @@ class Runtime:
         """The provider with those that take over the operators it lacks, as ONNX Runtime takes them.
 
         Raises:
-            ProviderUnusable: TensorRT or a GPU is missing.
+            ProviderUnusable: TensorRT or a GPU is missing, or its engines cannot be kept.
         """
         behind = [each for each in self.providers() if list(Provider).index(each) > list(Provider).index(provider)]
         first = self._engine_options(manifest, graph) if provider is Provider.TENSORRT else _PLAIN[provider]
@@ -68,7 +69,10 @@ class Runtime:
             raise ValueError("TensorRT needs a folder for its engines")
         key = EngineKey.of(manifest, graph, tensorrt=tensorrt_version(), compute_capability=compute_capability())
         folder = self.engines / key.digest
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProviderUnusable(f"engines cannot be kept in {self.engines} ({error.strerror})") from error
         return {
             "trt_engine_cache_enable": "1",  # an engine is built once, by `landsigma bundle warm`
             "trt_engine_cache_path": str(folder),
@@ -85,6 +89,14 @@ _PLAIN: Final[dict[Provider, ProviderOptions]] = {
     Provider.CUDA: {"use_tf32": "0"},  # ten bits of mantissa would be no float32
     Provider.CPU: {},
 }
+
+
+def engine_folder() -> Path:
+    """Where engines are kept that whoever runs as this user shares.
+
+    https://specifications.freedesktop.org/basedir-spec/latest/.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "landsigma" / "engines"
 
 
 def on_best(providers: Sequence[Provider], open_on: Callable[[Provider], T]) -> tuple[T, tuple[FallBack, ...]]:

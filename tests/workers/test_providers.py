@@ -83,6 +83,15 @@ def test_a_graph_in_float32_stays_in_float32(tmp_path: Path) -> None:
     assert cuda == {"use_tf32": "0"}
 
 
+@pytest.mark.usefixtures("with_gpu")
+def test_tensorrt_is_passed_over_where_its_engines_cannot_be_kept(tmp_path: Path) -> None:
+    manifest = write_layered_bundle(tmp_path / "bundle")
+    occupied = tmp_path / "file"
+    occupied.touch()
+    with pytest.raises(ProviderUnusable, match=r"engines cannot be kept in .*file/engines"):
+        Runtime(engines=occupied / "engines").options(manifest, manifest.graphs[-1], Provider.TENSORRT)
+
+
 def test_an_engine_key_changes_with_everything_that_an_engine_depends_on(tmp_path: Path) -> None:
     manifest = write_layered_bundle(tmp_path)
     lean, full = manifest.graphs

@@ -16,6 +16,7 @@ from contract.dispatch import Dispatch
 from contract.ledger import Ledger
 from contract.settings import Settings
 from workers.block import OpenJob, open_job
+from workers.providers import engine_folder
 from workers.queue.lease import Flag
 from workers.queue.sender import Sender
 from workers.reading import SceneReader
@@ -67,6 +68,7 @@ def open_hands(settings: Settings, app: Celery, threads: int, leaving: Flag) -> 
         lease_s=settings.lease_s,
         sources=settings.sources,
         threads=threads,
+        engines=engine_folder(),
     )
     sender = Sender(app, ledger, Dispatch(database), settings)
     return Hands(settings=settings, database=database, ledger=ledger, sender=sender, worker=worker, leaving=leaving)
