@@ -21,6 +21,8 @@ from contract.steps import Steps, storable
 from contract.submission import Callbacks, Limits, Terms
 from contract.tables import BlockRow, JobDocuments, JobRow
 
+SUCCESSES: Final = frozenset({JobState.SUCCESSFUL, JobState.SUCCESSFUL_WITH_GAPS})
+"""States of a job that has results."""
 _JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CENTURY_S: Final = 100 * 365.25 * 86_400
 _NO_TERMS: Final = Terms()
@@ -269,7 +271,7 @@ class Ledger(Steps):
             return self._end(session, job, JobState.DISMISSED)
 
     def to_clean(self, *, limit: int) -> tuple[str, ...]:
-        """Ids of jobs that failed or were dismissed, whose leases are over, and that are not `cleaned` yet."""
+        """Ids of jobs that ended, whose leases are over, and that are not `cleaned` yet."""
         now = self._database.now()
         held = BlockRow.job_id == JobRow.job_id, BlockRow.rank.is_(None), BlockRow.lease_expires > now
         query = (
@@ -283,7 +285,7 @@ class Ledger(Steps):
             return tuple(session.scalars(query))
 
     def cleaned(self, job_id: str) -> None:
-        """Note that nothing of the job is left but its row here."""
+        """Note that nothing of the job is left but its row here and, of a success, its results."""
         with self._changing(job_id) as (_, job):
             job.unclean_since = None
 
@@ -293,7 +295,7 @@ class Ledger(Steps):
         now = self._database.now()
         job.state, job.finished, job.message = state, now, storable(message)
         job.took_s = None if job.started is None else (now - job.started).total_seconds()
-        job.unclean_since = now if state in {JobState.FAILED, JobState.DISMISSED} else None
+        job.unclean_since = now
         job.sent_at = None
         sent = BlockRow.job_id == job.job_id, BlockRow.sent_at.is_not(None)
         session.execute(update(BlockRow).where(*sent).values(sent_at=None))

@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice, takewhile
-from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import func, select
@@ -15,13 +14,12 @@ from sqlalchemy.orm import Session
 from contract.acceptance import insert, new_job
 from contract.database import Database
 from contract.errors import RunNotFound, ScheduleNotFound
+from contract.ledger import SUCCESSES
 from contract.request import JobState
 from contract.schedules import CatchUp, DueRun, Run, RunJob, RunState, Schedule, ScheduleRequest
 from contract.steps import storable
 from contract.submission import Terms
 from contract.tables import JobRow, RunRow, ScheduleRow
-
-_SUCCESSES: Final = {JobState.SUCCESSFUL, JobState.SUCCESSFUL_WITH_GAPS}
 
 
 class ScheduleStore:
@@ -251,9 +249,9 @@ def _state(outcome: RunState | None, jobs: Collection[JobState]) -> RunState:
         return outcome or RunState.OPENED
     if not all(state.is_final for state in jobs):
         return RunState.RUNNING
-    if _SUCCESSES.issuperset(jobs):
+    if SUCCESSES.issuperset(jobs):
         return RunState.SUCCESSFUL
-    if _SUCCESSES.intersection(jobs):
+    if SUCCESSES.intersection(jobs):
         return RunState.INCOMPLETE
     return RunState.DISMISSED if set(jobs) == {JobState.DISMISSED} else RunState.FAILED
 

@@ -161,7 +161,7 @@ class JobRow(Worked, Base):
     lost_leases: Mapped[int] = mapped_column(default=0)
     """Expiries of all of its steps so far."""
     unclean_since: Mapped[datetime | None]
-    """When it ended without success; None otherwise, or once its work folder is gone."""
+    """When it ended; None before, or once its work folder is gone."""
 
     def begin_step(self) -> None:
         """Be at the next step, which nobody has tried. Attempts go on counting: they fence the former step's worker out."""

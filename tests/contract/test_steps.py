@@ -269,10 +269,16 @@ def test_a_job_without_success_is_cleaned_once(ledger: Ledger, clock: Clock) -> 
     assert ledger.status(running).state is JobState.RUNNING
 
 
-def test_a_job_that_succeeded_is_not_to_be_cleaned(ledger: Ledger) -> None:
+def test_a_job_that_succeeded_is_cleaned_when_its_finishers_lease_is_over(ledger: Ledger, clock: Clock) -> None:
     job_id = planned(ledger)
     complete_all(ledger, job_id)
+    assert ledger.claim_finish(job_id, owner="one", lease_s=60) is not None
     ledger.succeed(job_id, result(job_id))
+    clock.advance(59)
+    assert ledger.to_clean(limit=9) == ()
+    clock.advance(1)
+    assert ledger.to_clean(limit=9) == (job_id,)
+    ledger.cleaned(job_id)
     assert ledger.to_clean(limit=9) == ()
 
 

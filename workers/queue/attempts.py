@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from contract.errors import JobNotFound, LedgerUnusable
+from contract.ledger import SUCCESSES
 from contract.logs import bound, event
 from contract.request import BlockReport
 from contract.steps import Claim, StepClaim
@@ -58,19 +59,18 @@ def finish(hands: Hands, job_id: str) -> None:
     with _about(hands, job=job_id, step="finish"):
         claim = hands.ledger.claim_finish(job_id, owner=hands.worker.name, lease_s=hands.settings.lease_s)
         if _worked(hands, claim, lambda worker, claim: finish_job(worker, job_id, claim=claim)):
-            hands.worker.folder_of(job_id).clean()
+            _clean(hands, job_id)
             event(_LOG, "job finished", state=hands.ledger.status(job_id).state.value)
 
 
 def sweep(hands: Hands) -> None:
-    """Send what is due, and remove what failed and dismissed jobs left behind."""
+    """Send what is due, and remove what jobs left behind that ended: all of it where they have no results."""
     with _about(hands):
         sent = hands.sender.send()
         if any(sent.values()):
             event(_LOG, "steps sent", **{queue.value: count for queue, count in sent.items()})
         for job_id in hands.ledger.to_clean(limit=MOST_TO_CLEAN):
-            hands.worker.folder_of(job_id).discard()
-            hands.ledger.cleaned(job_id)
+            _clean(hands, job_id)
             event(_LOG, "job cleaned", job=job_id)
 
 
@@ -78,6 +78,16 @@ def tick(hands: Hands) -> None:
     """Do what is due for schedules."""
     with _about(hands):
         tick_schedules(hands.worker, hands.database, hands.settings)
+
+
+def _clean(hands: Hands, job_id: str) -> None:
+    """Leave nothing of a job that ended but its results."""
+    folder = hands.worker.folder_of(job_id)
+    if hands.ledger.status(job_id).state in SUCCESSES:
+        folder.clean()
+    else:
+        folder.discard()
+    hands.ledger.cleaned(job_id)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A message is worked once; whatever goes wrong is settled in the ledger, and the worker goes on."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -25,7 +26,7 @@ def planned(hands: Hands, job_id: str) -> str:
     return job_id
 
 
-def raising(error: Exception) -> Callable[..., None]:
+def raising(error: BaseException) -> Callable[..., None]:
     def fail(*_: object, **__: object) -> None:
         raise error
 
@@ -167,6 +168,35 @@ def test_a_finisher_that_lost_its_lease_publishes_nothing(
     attempts.finish(hands, planned)
     assert hands.ledger.status(planned).state is JobState.RUNNING
     assert not list(hands.worker.folder_of(planned).root.glob("*.tif"))
+
+
+def test_what_a_finisher_left_that_was_killed_before_it_cleaned_up_is_swept(
+    hands: Hands, planned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in hands.ledger.open_blocks(planned):
+        attempts.block(hands, planned, index)
+    with monkeypatch.context() as patch:
+        patch.setattr(JobFolder, "clean", raising(SystemExit()))
+        with pytest.raises(SystemExit):
+            attempts.finish(hands, planned)
+    folder = hands.worker.folder_of(planned)
+    assert hands.ledger.status(planned).state is JobState.SUCCESSFUL
+    assert folder.work.exists()
+    published = sorted(folder.root.glob("*.*"))
+    time.sleep(hands.settings.lease_s)
+    attempts.sweep(hands)
+    assert not folder.work.exists()
+    assert sorted(folder.root.glob("*.*")) == [path for path in published if path != folder.work]
+    assert folder.is_complete
+    assert hands.ledger.to_clean(limit=10) == ()
+
+
+def test_a_finisher_that_cleaned_up_leaves_nothing_to_the_sweep(hands: Hands, planned: str) -> None:
+    for index in hands.ledger.open_blocks(planned):
+        attempts.block(hands, planned, index)
+    attempts.finish(hands, planned)
+    time.sleep(hands.settings.lease_s)
+    assert hands.ledger.to_clean(limit=10) == ()
 
 
 def test_a_product_of_a_dismissed_job_goes_with_it(hands: Hands, planned: str) -> None:
