@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from contract.keys import Scope
 from contract.submission import LOCAL, Limits
@@ -67,3 +67,8 @@ def needs(scope: Scope) -> Callable[[Request], Caller]:
         return found
 
     return caller
+
+
+Reader = Annotated[Caller, Depends(needs(Scope.READ))]
+Submitter = Annotated[Caller, Depends(needs(Scope.SUBMIT))]
+Manager = Annotated[Caller, Depends(needs(Scope.MANAGE_SCHEDULES))]

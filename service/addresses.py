@@ -1,9 +1,10 @@
 """Where things are, as absolute URLs."""
 
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import quote, urlencode
 
-from fastapi import Request
+from fastapi import Depends, Request
 from pydantic import Field
 
 from service.message import Message
@@ -54,3 +55,6 @@ async def addresses(request: Request) -> Addresses:
     """The URLs as this request's sender reaches them: below `public_url`, else below the host that they asked."""
     public = request.app.state.parts.settings.public_url
     return Addresses((public or str(request.base_url)).rstrip("/"))
+
+
+Urls = Annotated[Addresses, Depends(addresses)]

@@ -9,13 +9,13 @@ import httpx
 
 from contract.callbacks import CallbackStore, Move
 from contract.errors import LandsigmaError
-from contract.ledger import Ledger
+from contract.ledger import SUCCESSES, Ledger
 from contract.logs import event
 from contract.request import JobState
 from service.addresses import JSON, Addresses
+from service.documents import document_of
 from service.problems import Refused
-from service.results import document_of
-from service.statuses import SUCCESSFUL, status_info
+from service.statuses import status_info
 from service.storage import Results
 
 TRIES: Final = 3
@@ -79,7 +79,7 @@ class Courier:
 
     def _message(self, move: Move) -> str:
         """Results of a success, else the status."""
-        if move.state in SUCCESSFUL:
+        if move.state in SUCCESSES:
             return document_of(self._results.published(move.job_id), move.job_id, self._urls).model_dump_json(
                 by_alias=True, exclude_none=True
             )
@@ -88,6 +88,6 @@ class Courier:
 
 
 def _uri_of(move: Move) -> str | None:
-    if move.state in SUCCESSFUL:
+    if move.state in SUCCESSES:
         return move.callbacks.success_uri
     return move.callbacks.in_progress_uri if move.state is JobState.RUNNING else move.callbacks.failed_uri

@@ -12,13 +12,12 @@ from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
 from contract.errors import JobNotFound
-from contract.ledger import JobFilter, Ledger
+from contract.ledger import SUCCESSES, JobFilter, Ledger
 from service.access import Caller
 from service.addresses import GEOJSON, JSON, Addresses
 from service.intervals import Interval
 from service.problems import Refused
 from service.stac_records import COLLECTION
-from service.statuses import SUCCESSFUL
 from service.storage import ITEM_NAME, NotReady, Results
 
 _PAGE: Final = 200
@@ -94,7 +93,7 @@ class Catalogue:
         if criteria.ids is not None:
             yield from self._named(criteria.ids, caller, after)
             return
-        where = JobFilter(owner=caller.listed_owner, states=SUCCESSFUL)
+        where = JobFilter(owner=caller.listed_owner, states=SUCCESSES)
         while page := self._ledger.jobs(limit=_PAGE, after=after, where=where):
             yield from (status.job_id for status in page)
             after = page[-1].job_id
@@ -106,7 +105,7 @@ class Catalogue:
                 status = self._ledger.status(job_id)
             except JobNotFound:
                 continue
-            if caller.sees(status.owner) and status.state in SUCCESSFUL:
+            if caller.sees(status.owner) and status.state in SUCCESSES:
                 yield job_id
 
     def _fits(self, job_id: str, criteria: Criteria) -> bool:

@@ -8,10 +8,9 @@ import numpy as np
 import shapely
 from pydantic import ConfigDict
 
-from contract.ledger import JobFilter, Ledger
+from contract.ledger import SUCCESSES, JobFilter, Ledger
 from service.areas import MeasuredArea
 from service.message import Message
-from service.statuses import SUCCESSFUL
 
 PAST_JOBS: Final = 10
 """Latest jobs that the pace is taken from."""
@@ -74,7 +73,7 @@ def paces_of(ledger: Ledger, owner: str | None, bundle: str) -> tuple[float, ...
 
 
 def _paces(ledger: Ledger, owner: str | None, bundle: str) -> Iterable[float]:
-    for status in ledger.jobs(limit=PAST_JOBS, where=JobFilter(owner=owner, states=SUCCESSFUL)):
+    for status in ledger.jobs(limit=PAST_JOBS, where=JobFilter(owner=owner, states=SUCCESSES)):
         job = ledger.job(status.job_id)
         if job.request.bundle == bundle and job.result is not None and job.result.aoi_px:
             yield (job.result.finished - job.result.started).total_seconds() / (job.result.aoi_px / 1e6)

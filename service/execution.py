@@ -12,9 +12,9 @@ from contract.settings import Settings
 from contract.submission import DEFAULT_PRIORITY, Callbacks, Priority, Queue, Terms
 from service.access import Caller
 from service.areas import GivenArea, MeasuredArea, measured
-from service.bundles import Shelves
 from service.message import Message
 from service.problems import Refused
+from service.shelves import Shelves
 
 PROCESS_ID: Final = "land-cover"
 PRODUCTS: Final = ("landcover", "variance", "quality", "preview", "report", "item", "collection")

@@ -2,15 +2,15 @@
 
 import re
 from email.utils import formatdate, parsedate_to_datetime
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from contract.errors import JobNotFound
-from contract.keys import Scope
-from service.access import Caller, needs
+from service.access import Caller, Reader
+from service.parts import InUse
 from service.problems import Refused
 from service.responses import refusals
 from service.storage import Blob, NotReady, Published, Results
@@ -18,7 +18,6 @@ from service.storage import Blob, NotReady, Published, Results
 _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
 """One range. Several at once are answered with the whole file, as the RFC allows; GDAL asks for them one by one."""
 router = APIRouter(tags=["results"])
-Reader = Annotated[Caller, Depends(needs(Scope.READ))]
 
 _ANY: Final[dict[str, Any]] = {"*/*": {}}
 """Rasters, pictures, JSON: what a job published, and nothing that one schema would say."""
@@ -37,13 +36,12 @@ FILE_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.get("/jobs/{job_id}/files/{name}", operation_id="getFile", response_class=Response, responses=FILE_ANSWERS)
 @router.head("/jobs/{job_id}/files/{name}", operation_id="headFile", response_class=Response, responses=FILE_ANSWERS)
-async def get_file(job_id: str, name: str, request: Request, caller: Reader) -> Response:
+async def get_file(job_id: str, name: str, request: Request, caller: Reader, parts: InUse) -> Response:
     """A file that a job published, by its name in the job's folder. Serves ranges."""
-    results: Results = request.app.state.parts.results
-    published = await run_in_threadpool(published_for, caller, results, job_id)
+    published = await run_in_threadpool(published_for, caller, parts.results, job_id)
     if name not in published.types:
         raise _no_such("path.name", name, published)
-    return await serve_file(request, results, job_id, name, published.types[name])
+    return await serve_file(request, parts.results, job_id, name, published.types[name])
 
 
 @router.get(
@@ -52,14 +50,13 @@ async def get_file(job_id: str, name: str, request: Request, caller: Reader) -> 
 @router.head(
     "/jobs/{job_id}/results/{output}", operation_id="headOutput", response_class=Response, responses=FILE_ANSWERS
 )
-async def get_output(job_id: str, output: str, request: Request, caller: Reader) -> Response:
+async def get_output(job_id: str, output: str, request: Request, caller: Reader, parts: InUse) -> Response:
     """One output of a job as it is, by its name in the results document. Serves ranges."""
-    results: Results = request.app.state.parts.results
-    published = await run_in_threadpool(published_for, caller, results, job_id)
+    published = await run_in_threadpool(published_for, caller, parts.results, job_id)
     name = published.outputs.get(output)
     if name is None:
         raise _no_such("path.output", output, published)
-    return await serve_file(request, results, job_id, name, published.types[name])
+    return await serve_file(request, parts.results, job_id, name, published.types[name])
 
 
 def published_for(caller: Caller, results: Results, job_id: str) -> Published:

@@ -1,15 +1,15 @@
 """Whether the server lives, and whether it can work."""
 
 import logging
-from typing import Annotated, Final
+from typing import Final
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Response
 from pydantic import ConfigDict
 from sqlalchemy import text
 
 from contract.errors import LedgerUnusable
 from service.message import Message
-from service.parts import Parts, parts_of
+from service.parts import InUse, Parts
 
 router = APIRouter(tags=["operation"])
 _logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ async def health() -> Health:
 @router.get(
     "/ready", operation_id="ready", responses={_DOWN: {"model": Readiness, "description": "Something is away."}}
 )
-def ready(parts: Annotated[Parts, Depends(parts_of)], response: Response) -> Readiness:
+def ready(parts: InUse, response: Response) -> Readiness:
     """Ready: database, broker and storage answer. 503 while one of them does not."""
     checks = {
         "database": _database_answers(parts),

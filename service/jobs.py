@@ -1,31 +1,27 @@
 """Jobs over HTTP: listed, looked at and dismissed (OGC API - Processes, job list and dismiss)."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from contract.errors import JobNotFound
-from contract.keys import Scope
 from contract.ledger import JobFilter, Ledger
 from contract.request import JobState, JobStatus
-from service.access import Caller, needs
-from service.addresses import JSON, Addresses, Link, addresses
+from service.access import Caller, Reader, Submitter
+from service.addresses import JSON, Addresses, Link, Urls
 from service.execution import PROCESS_ID
+from service.ids import JobId, Mark
 from service.intervals import PATTERN, interval
+from service.parts import InUse
 from service.problems import Refused
-from service.queries import once
+from service.queries import LONGEST_PAGE, once
 from service.responses import refusals
 from service.statuses import CODES, JobList, StatusCode, StatusInfo, status_info
 
-LONGEST_PAGE: Final = 1000
 router = APIRouter(tags=["jobs"])
-Reader = Annotated[Caller, Depends(needs(Scope.READ))]
-Submitter = Annotated[Caller, Depends(needs(Scope.SUBMIT))]
-Urls = Annotated[Addresses, Depends(addresses)]
-JobId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["3f0c2a9be1f64d0f9d0f4f3a3a4b6c11"])]
 
 
 class JobQuery(BaseModel):
@@ -49,7 +45,7 @@ class JobQuery(BaseModel):
     """Jobs of this run of a schedule."""
     limit: int = Field(default=20, ge=1, le=LONGEST_PAGE)
     """Most jobs of one page."""
-    after: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
+    after: Mark | None = None
     """Where the page begins: below this job. Comes with the link to the next page."""
 
 
@@ -60,13 +56,14 @@ class JobQuery(BaseModel):
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404, 422),
 )
-def list_jobs(query: Annotated[JobQuery, Query()], request: Request, caller: Reader, urls: Urls) -> JobList:
+def list_jobs(
+    query: Annotated[JobQuery, Query()], request: Request, caller: Reader, parts: InUse, urls: Urls
+) -> JobList:
     """The caller's jobs, newest first, in pages."""
-    ledger: Ledger = request.app.state.parts.ledger
     if query.after is not None:
-        status_for(caller, ledger, query.after)
+        status_for(caller, parts.ledger, query.after)
     chosen = query.process_id in ([], [PROCESS_ID]) or PROCESS_ID in query.process_id
-    found = ledger.jobs(limit=query.limit + 1, after=query.after, where=_filter(query, caller)) if chosen else ()
+    found = parts.ledger.jobs(limit=query.limit + 1, after=query.after, where=_filter(query, caller)) if chosen else ()
     page, now = found[: query.limit], datetime.now(UTC)
     links = [Link(href=str(_same(request, urls)), rel="self", type=JSON)]
     if len(found) > query.limit:
@@ -80,10 +77,9 @@ def list_jobs(query: Annotated[JobQuery, Query()], request: Request, caller: Rea
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404),
 )
-def get_status(job_id: JobId, request: Request, caller: Reader, urls: Urls) -> StatusInfo:
+def get_status(job_id: JobId, parts: InUse, caller: Reader, urls: Urls) -> StatusInfo:
     """How far a job is: its state, blocks done, and how long it may still take."""
-    ledger: Ledger = request.app.state.parts.ledger
-    return shown(ledger, status_for(caller, ledger, job_id), urls)
+    return shown(parts.ledger, status_for(caller, parts.ledger, job_id), urls)
 
 
 @router.delete(
@@ -92,15 +88,14 @@ def get_status(job_id: JobId, request: Request, caller: Reader, urls: Urls) -> S
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404, 409),
 )
-def dismiss(job_id: JobId, request: Request, caller: Submitter, urls: Urls) -> StatusInfo:
+def dismiss(job_id: JobId, parts: InUse, caller: Submitter, urls: Urls) -> StatusInfo:
     """Dismiss a job that is not over. No block is finished afterwards; what is being worked stops within a batch of chips.
 
     A job that was dismissed before stays so. One that ended otherwise keeps its results: the answer is 409.
     """
-    ledger: Ledger = request.app.state.parts.ledger
-    status_for(caller, ledger, job_id)
-    ledger.dismiss(job_id)
-    status = ledger.status(job_id)
+    status_for(caller, parts.ledger, job_id)
+    parts.ledger.dismiss(job_id)
+    status = parts.ledger.status(job_id)
     if status.state is not JobState.DISMISSED:
         detail = f"job {job_id} is {status.state.value} already; there is nothing to dismiss"
         raise Refused(409, detail, kind="job-is-over", field="path.job_id", value=job_id)

@@ -1,20 +1,19 @@
 """The landing page, what the API conforms to, and its description."""
 
 from html import escape
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import Field
 
-from service.addresses import GEOJSON, HTML, JSON, OPENAPI, RELATION, Addresses, Link, addresses
+from service.addresses import GEOJSON, HTML, JSON, OPENAPI, RELATION, Addresses, Link, Urls
 from service.message import Message
 from service.openapi import as_oas30
 from service.responses import content, refusals
 from service.stac_records import STAC_CONFORMANCE, STAC_VERSION
 
 router = APIRouter(tags=["service"])
-Urls = Annotated[Addresses, Depends(addresses)]
 _OGC: Final = "http://www.opengis.net/spec/"
 CONFORMANCE: Final = (
     f"{_OGC}ogcapi-common-1/1.0/conf/core",

@@ -13,19 +13,19 @@ import time
 from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from pydantic import AwareDatetime, Field
 from starlette.concurrency import run_in_threadpool
 
 from contract.errors import JobNotFound, RunNotFound
-from contract.keys import Scope
 from contract.record import Record
 from contract.schedules import Run
-from service.access import Caller, needs
-from service.addresses import JSON, Addresses, addresses
+from service.access import Caller, Reader
+from service.addresses import JSON, Addresses, Urls
 from service.bodies import body_of, described
 from service.files import FILE_ANSWERS, published_for, serve_file
-from service.parts import Parts
+from service.ids import JobId, RunId
+from service.parts import InUse, Parts
 from service.problems import Refused
 from service.responses import refusals
 from service.signing import link_refused
@@ -33,9 +33,6 @@ from service.storage import COLLECTION_NAME, Results
 
 _MOSAIC: Final = re.compile(r"[A-Za-z0-9_-]{1,100}\.vrt")
 _MOSAIC_TYPE: Final = "application/xml"
-Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["3f0c2a9be1f64d0f9d0f4f3a3a4b6c11"])]
-Reader = Annotated[Caller, Depends(needs(Scope.READ))]
-Urls = Annotated[Addresses, Depends(addresses)]
 router = APIRouter(tags=["links"])
 
 
@@ -67,9 +64,8 @@ _REFUSALS: Final = refusals(400, 401, 403, 404, 422)
     responses=_REFUSALS,
     openapi_extra=_BODY,
 )
-async def make_links(job_id: Name, caller: Reader, terms: Body, request: Request, urls: Urls) -> SignedLinks:
+async def make_links(job_id: JobId, caller: Reader, terms: Body, parts: InUse, urls: Urls) -> SignedLinks:
     """Make links to every file of a finished job, for programs that send no key: QGIS, GDAL, a browser."""
-    parts: Parts = request.app.state.parts
     published = await run_in_threadpool(published_for, caller, parts.results, job_id)
     return _links(parts, urls, terms, job_id, tuple(published.types))
 
@@ -81,18 +77,16 @@ async def make_links(job_id: Name, caller: Reader, terms: Body, request: Request
     responses=_REFUSALS,
     openapi_extra=_BODY,
 )
-async def make_run_links(run_id: Name, caller: Reader, terms: Body, request: Request, urls: Urls) -> SignedLinks:
+async def make_run_links(run_id: RunId, caller: Reader, terms: Body, parts: InUse, urls: Urls) -> SignedLinks:
     """Make links to the mosaics and the STAC collection of a schedule's run, and with them to the files of its jobs."""
-    parts: Parts = request.app.state.parts
     names = await run_in_threadpool(_mosaics_for, caller, parts, run_id)
     return _links(parts, urls, terms, run_id, (*names, COLLECTION_NAME))
 
 
 @router.get("/links/{token}/{folder}/{name}", operation_id="openLink", response_class=Response, responses=FILE_ANSWERS)
 @router.head("/links/{token}/{folder}/{name}", operation_id="headLink", response_class=Response, responses=FILE_ANSWERS)
-async def open_link(token: str, folder: str, name: str, request: Request) -> Response:
+async def open_link(token: str, folder: str, name: str, request: Request, parts: InUse) -> Response:
     """A file behind a signed link. Serves ranges."""
-    parts: Parts = request.app.state.parts
     subject = parts.signer.subject(token, time.time())
     media_type = await run_in_threadpool(_type_of, parts, subject, folder, name)
     return await serve_file(request, parts.results, folder, name, media_type)

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contract.submission import Queue
-from service.parts import Parts
+from service.parts import InUse, Parts
 from service.responses import content, refusals
 
 router = APIRouter(tags=["operation"])
@@ -25,9 +25,9 @@ _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
     response_class=Response,
     responses=content(_PLAIN, {"type": "string"}) | refusals(),
 )
-def metrics(request: Request) -> Response:
+def metrics(request: Request, parts: InUse) -> Response:
     """Figures in Prometheus' text format: jobs, blocks, queues, retries, lost leases, and this server's requests."""
-    content = generate_latest(_Ledger(request.app.state.parts)) + generate_latest(request.app.state.requests)
+    content = generate_latest(_Ledger(parts)) + generate_latest(request.app.state.requests)
     return Response(content, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

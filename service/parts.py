@@ -4,8 +4,9 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from contract.callbacks import CallbackStore
 from contract.database import Database
@@ -16,11 +17,11 @@ from contract.schedule_store import ScheduleStore
 from contract.settings import Settings
 from service.access import Access
 from service.addresses import Addresses
-from service.bundles import SHIPPED, Shelves
 from service.callbacks import Courier, client
 from service.catalogue import Catalogue
 from service.keys import KeyAccess, check_address
 from service.sender import CelerySender, NoSender, Sender
+from service.shelves import SHIPPED, Shelves
 from service.signing import Signer, signer_of
 from service.storage import Results
 from service.submissions import Submissions
@@ -51,6 +52,9 @@ async def parts_of(request: Request) -> Parts:
     """What the application that was asked works with."""
     parts: Parts = request.app.state.parts
     return parts
+
+
+InUse = Annotated[Parts, Depends(parts_of)]
 
 
 @contextmanager

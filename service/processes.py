@@ -7,7 +7,8 @@ from fastapi import APIRouter, Depends, Header, Path, Response
 from starlette.concurrency import run_in_threadpool
 
 from contract.batch import Submission
-from service.addresses import JSON, Link
+from service.access import Reader, Submitter
+from service.addresses import JSON, Link, Urls
 from service.bodies import body_of, described
 from service.description import ProcessDescription, ProcessList, description, summary
 from service.estimate import CostEstimate, cost, paces_of
@@ -21,15 +22,13 @@ from service.execution import (
     request_of,
     terms_of,
 )
-from service.jobs import Reader, Submitter, Urls
-from service.parts import Parts, parts_of
+from service.parts import InUse
 from service.problems import OGC, Refused
 from service.responses import refusals
 from service.statuses import StatusInfo, status_info
 
 router = APIRouter(tags=["processes"])
 ProcessId = Annotated[str, Path(examples=[PROCESS_ID])]
-InUse = Annotated[Parts, Depends(parts_of)]
 Body = Annotated[Execution, Depends(body_of(Execution))]
 _BODY: Final = described(Execution, smallest=EXAMPLE, everything=EXAMPLE_IN_FULL)
 _CREATED: Final[dict[int | str, dict[str, Any]]] = {
@@ -76,10 +75,10 @@ def get_process(process_id: ProcessId, parts: InUse, urls: Urls, _caller: Reader
 )
 async def execute(  # noqa: PLR0913, PLR0917  FastAPI's: each is a part of the request
     process_id: ProcessId,
+    caller: Submitter,
     execution: Body,
     parts: InUse,
     response: Response,
-    caller: Submitter,
     urls: Urls,
     prefer: Annotated[str, Header(examples=["respond-async"])] = "",
     idempotency_key: Annotated[
@@ -113,7 +112,7 @@ async def execute(  # noqa: PLR0913, PLR0917  FastAPI's: each is a part of the r
     responses=refusals(400, 401, 403, 404, 413, 422),
     openapi_extra=_BODY,
 )
-async def estimate(process_id: ProcessId, execution: Body, parts: InUse, caller: Submitter) -> CostEstimate:
+async def estimate(process_id: ProcessId, caller: Submitter, execution: Body, parts: InUse) -> CostEstimate:
     """What a job would cost, without submitting it. Whatever would be refused there is refused here.
 
     No source is asked: it is area, pixels and blocks, and time at the pace of past jobs.

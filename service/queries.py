@@ -2,15 +2,21 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 
+from service.access import Caller, Reader
 
-def once(*several: str) -> Callable[[Request], None]:
-    """A dependency that refuses repeated parameters, except for those named here."""
+LONGEST_PAGE: Final = 1000
+"""Most entries of one page of any list."""
 
-    def check(request: Request) -> None:
+
+def once(*several: str) -> Callable[[Request, Caller], None]:
+    """A dependency that refuses repeated parameters of those who may read, except for those named here."""
+
+    def check(request: Request, _caller: Reader) -> None:
         counts = Counter(name for name, _ in request.query_params.multi_items())
         repeated = [name for name, count in counts.items() if count > 1 and name not in several]
         if repeated:

@@ -1,33 +1,34 @@
 """Schedules over HTTP: regions of any size, mapped again and again."""
 
+from collections.abc import Callable
 from datetime import datetime
 from itertools import islice
 from typing import Annotated, Final, Literal, Self
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
 from pydantic.config import JsonDict
 from starlette.concurrency import run_in_threadpool
 
 from contract.errors import ScheduleNotFound
-from contract.keys import Scope
 from contract.record import Record
 from contract.request import MapOptions
 from contract.scene import Area
 from contract.schedules import CatchUp, Run, RunState, Schedule, ScheduleRequest, Span
 from contract.submission import DEFAULT_PRIORITY, Priority, Queue
-from service.access import Caller, needs
-from service.addresses import JSON, Addresses, Link, addresses
+from service.access import Caller, Manager, Reader
+from service.addresses import JSON, Addresses, Link, Urls
 from service.areas import GivenArea, measured
 from service.bodies import body_of, described
 from service.execution import Execution, Inputs, Instant, JobOptions, Rules, request_of
-from service.parts import Parts
+from service.ids import Mark, ScheduleId
+from service.parts import InUse, Parts
 from service.problems import Refused
+from service.queries import LONGEST_PAGE
 from service.responses import refusals
 
 NEXT_TIMES: Final = 3
 """Nominal times to come that are shown."""
-LONGEST_PAGE: Final = 1000
 _EXAMPLE: Final[JsonDict] = {
     "title": "Trentino, monthly",
     "area": {"bbox": [10.4, 45.7, 11.9, 46.5]},
@@ -38,10 +39,6 @@ _EXAMPLE: Final[JsonDict] = {
     "only_when_new_scenes": True,
 }
 router = APIRouter(tags=["schedules"])
-Reader = Annotated[Caller, Depends(needs(Scope.READ))]
-Manager = Annotated[Caller, Depends(needs(Scope.MANAGE_SCHEDULES))]
-Urls = Annotated[Addresses, Depends(addresses)]
-ScheduleId = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{1,64}$", examples=["6b0e7f2f3c0d4a5e9d7c1f0a2b3c4d5e"])]
 
 
 class GivenSpan(Record):
@@ -183,11 +180,8 @@ _BODY: Final = described(NewSchedule, monthly=_EXAMPLE)
     responses=refusals(400, 401, 403, 413, 422),
     openapi_extra=_BODY,
 )
-async def create_schedule(
-    caller: Manager, given: Body, request: Request, response: Response, urls: Urls
-) -> ScheduleInfo:
+async def create_schedule(caller: Manager, given: Body, parts: InUse, response: Response, urls: Urls) -> ScheduleInfo:
     """Map a region at the times of a cron expression. The first run is at the next of them."""
-    parts: Parts = request.app.state.parts
     asked = await run_in_threadpool(_asked, given, parts)
     schedule = await run_in_threadpool(lambda: parts.schedules.create(asked, owner=caller.owner))
     response.headers["Location"] = urls.of(f"/schedules/{schedule.id}")
@@ -195,9 +189,8 @@ async def create_schedule(
 
 
 @router.get("/schedules", operation_id="listSchedules", response_model_exclude_none=True, responses=refusals(401, 403))
-def list_schedules(request: Request, caller: Reader, urls: Urls) -> ScheduleList:
+def list_schedules(caller: Reader, parts: InUse, urls: Urls) -> ScheduleList:
     """The caller's schedules, newest first."""
-    parts: Parts = request.app.state.parts
     found, now = parts.schedules.schedules(owner=caller.listed_owner), parts.database.now()
     links = (Link(href=urls.of("/schedules"), rel="self", type=JSON),)
     return ScheduleList(schedules=tuple(ScheduleInfo.of(one, urls, now) for one in found), links=links)
@@ -209,9 +202,8 @@ def list_schedules(request: Request, caller: Reader, urls: Urls) -> ScheduleList
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404),
 )
-def get_schedule(schedule_id: ScheduleId, request: Request, caller: Reader, urls: Urls) -> ScheduleInfo:
+def get_schedule(schedule_id: ScheduleId, caller: Reader, parts: InUse, urls: Urls) -> ScheduleInfo:
     """One schedule, with its next nominal times."""
-    parts: Parts = request.app.state.parts
     return ScheduleInfo.of(schedule_for(caller, parts, schedule_id), urls, parts.database.now())
 
 
@@ -221,12 +213,9 @@ def get_schedule(schedule_id: ScheduleId, request: Request, caller: Reader, urls
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404),
 )
-def pause_schedule(schedule_id: ScheduleId, request: Request, caller: Manager, urls: Urls) -> ScheduleInfo:
+def pause_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse, urls: Urls) -> ScheduleInfo:
     """Open no run until the schedule is resumed. Jobs that are under way go on."""
-    parts: Parts = request.app.state.parts
-    schedule_for(caller, parts, schedule_id)
-    parts.schedules.pause(schedule_id)
-    return ScheduleInfo.of(parts.schedules.schedule(schedule_id), urls, parts.database.now())
+    return _changed(parts.schedules.pause, schedule_for(caller, parts, schedule_id), parts, urls)
 
 
 @router.post(
@@ -235,12 +224,9 @@ def pause_schedule(schedule_id: ScheduleId, request: Request, caller: Manager, u
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404),
 )
-def resume_schedule(schedule_id: ScheduleId, request: Request, caller: Manager, urls: Urls) -> ScheduleInfo:
+def resume_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse, urls: Urls) -> ScheduleInfo:
     """Open runs again. Nominal times of the pause are past and gone."""
-    parts: Parts = request.app.state.parts
-    schedule_for(caller, parts, schedule_id)
-    parts.schedules.resume(schedule_id)
-    return ScheduleInfo.of(parts.schedules.schedule(schedule_id), urls, parts.database.now())
+    return _changed(parts.schedules.resume, schedule_for(caller, parts, schedule_id), parts, urls)
 
 
 @router.delete(
@@ -250,9 +236,8 @@ def resume_schedule(schedule_id: ScheduleId, request: Request, caller: Manager, 
     response_class=Response,
     responses=refusals(400, 401, 403, 404),
 )
-def delete_schedule(schedule_id: ScheduleId, request: Request, caller: Manager) -> Response:
+def delete_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse) -> Response:
     """Forget a schedule. Its jobs and their results stay."""
-    parts: Parts = request.app.state.parts
     schedule_for(caller, parts, schedule_id)
     parts.schedules.delete(schedule_id)
     return Response(status_code=204)
@@ -266,14 +251,13 @@ def delete_schedule(schedule_id: ScheduleId, request: Request, caller: Manager) 
 )
 def list_runs(
     schedule_id: ScheduleId,
-    request: Request,
     caller: Reader,
+    parts: InUse,
     urls: Urls,
     limit: Annotated[int, Query(ge=1, le=LONGEST_PAGE)] = 20,
-    after: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = None,
+    after: Annotated[Mark | None, Query()] = None,
 ) -> RunList:
     """What came of a schedule's nominal times, latest first, in pages."""
-    parts: Parts = request.app.state.parts
     schedule_for(caller, parts, schedule_id)
     found = parts.schedules.runs(schedule_id, limit=limit + 1, after=after)
     own = f"/schedules/{schedule_id}/runs"
@@ -293,6 +277,11 @@ def schedule_for(caller: Caller, parts: Parts, schedule_id: str) -> Schedule:
     if not caller.sees(schedule.owner):
         raise ScheduleNotFound(schedule_id)
     return schedule
+
+
+def _changed(change: Callable[[str], bool], schedule: Schedule, parts: Parts, urls: Addresses) -> ScheduleInfo:
+    change(schedule.id)
+    return ScheduleInfo.of(parts.schedules.schedule(schedule.id), urls, parts.database.now())
 
 
 def _asked(given: NewSchedule, parts: Parts) -> ScheduleRequest:

@@ -8,25 +8,19 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from shapely.geometry.base import BaseGeometry
 
-from service.access import Caller
-from service.addresses import GEOJSON, JSON, Addresses, Link
+from service.access import Caller, Reader
+from service.addresses import GEOJSON, JSON, Addresses, Link, Urls
 from service.areas import BoundingBox, outline
 from service.bodies import body_of, described
-from service.catalogue import Catalogue, Criteria, Page
+from service.catalogue import Criteria, Page
+from service.ids import JobId, Mark
 from service.intervals import PATTERN, interval
-from service.jobs import JobId, Reader, Urls, status_for
+from service.jobs import status_for
+from service.parts import InUse, Parts
 from service.problems import Refused
-from service.queries import once
+from service.queries import LONGEST_PAGE, once
 from service.responses import refusals
-from service.stac_records import (
-    COLLECTION,
-    LONGEST_PAGE,
-    Collection,
-    CollectionList,
-    ItemCollection,
-    Search,
-    Token,
-)
+from service.stac_records import COLLECTION, Collection, CollectionList, ItemCollection, Search
 
 router = APIRouter(tags=["maps"])
 CollectionId = Annotated[str, Path(examples=[COLLECTION])]
@@ -52,8 +46,12 @@ class ItemsQuery(BaseModel):
     """An instant, or two with a slash between, ".." for open."""
     limit: int = Field(default=10, ge=1, le=10_000)
     """Most items of a page; no page has more than 1000."""
-    token: Token | None = None
+    token: Mark | None = None
     """Where the page begins. Comes with the link to the next page."""
+
+    def search(self) -> Search:
+        """The same as it is asked for by POST."""
+        return Search(bbox=_numbers(self.bbox), datetime=self.datetime, limit=self.limit, token=self.token)
 
 
 class SearchQuery(ItemsQuery):
@@ -66,14 +64,11 @@ class SearchQuery(ItemsQuery):
 
     def search(self) -> Search:
         """The same as it is asked for by POST."""
-        return Search(
-            bbox=_numbers(self.bbox),
-            datetime=self.datetime,
-            ids=None if self.ids is None else [name for name in self.ids.split(",") if 0 < len(name) <= 64],  # noqa: PLR2004
-            collections=None if self.collections is None else self.collections.split(","),
-            limit=self.limit,
-            token=self.token,
-        )
+        more = {
+            "ids": self.ids and [name for name in self.ids.split(",") if 0 < len(name) <= 64],  # noqa: PLR2004
+            "collections": self.collections and self.collections.split(","),
+        }
+        return super().search().model_copy(update=more)
 
 
 @router.get(
@@ -110,13 +105,16 @@ def get_collection(collection_id: CollectionId, urls: Urls, _caller: Reader) -> 
     responses=_ITEMS | refusals(400, 401, 403, 404, 422),
 )
 def get_items(
-    collection_id: CollectionId, query: Annotated[ItemsQuery, Query()], request: Request, caller: Reader, urls: Urls
+    collection_id: CollectionId,
+    query: Annotated[ItemsQuery, Query()],
+    request: Request,
+    caller: Reader,
+    parts: InUse,
+    urls: Urls,
 ) -> JSONResponse:
     """The caller's maps, newest first, in pages."""
     _check(collection_id)
-    search = Search(bbox=_numbers(query.bbox), datetime=query.datetime, limit=query.limit, token=query.token)
-    page = _find(search, request, caller, urls)
-    return _items(page, _links(request, urls, page, None))
+    return _items(query.search(), request, caller, parts, urls)
 
 
 @router.get(
@@ -125,10 +123,9 @@ def get_items(
     response_class=JSONResponse,
     responses=_ITEM | refusals(400, 401, 403, 404),
 )
-def get_item(collection_id: CollectionId, job_id: JobId, request: Request, caller: Reader, urls: Urls) -> JSONResponse:
+def get_item(collection_id: CollectionId, job_id: JobId, caller: Reader, parts: InUse, urls: Urls) -> JSONResponse:
     """The map of one job."""
     _check(collection_id)
-    parts = request.app.state.parts
     status_for(caller, parts.ledger, job_id)
     parts.results.published(job_id)
     return JSONResponse(parts.catalogue.item(job_id, urls), media_type=GEOJSON)
@@ -141,10 +138,11 @@ def get_item(collection_id: CollectionId, job_id: JobId, request: Request, calle
     response_class=JSONResponse,
     responses=_ITEMS | refusals(400, 401, 403, 404, 422),
 )
-def get_search(query: Annotated[SearchQuery, Query()], request: Request, caller: Reader, urls: Urls) -> JSONResponse:
+def get_search(
+    query: Annotated[SearchQuery, Query()], request: Request, caller: Reader, parts: InUse, urls: Urls
+) -> JSONResponse:
     """Find maps by place, time and id."""
-    page = _find(query.search(), request, caller, urls)
-    return _items(page, _links(request, urls, page, None))
+    return _items(query.search(), request, caller, parts, urls)
 
 
 @router.post(
@@ -155,25 +153,31 @@ def get_search(query: Annotated[SearchQuery, Query()], request: Request, caller:
     openapi_extra=described(Search, near={"bbox": [11.0, 46.0, 12.0, 47.0], "limit": 10}),
 )
 def post_search(
-    search: Annotated[Search, Depends(body_of(Search))], request: Request, caller: Reader, urls: Urls
+    caller: Reader, search: Annotated[Search, Depends(body_of(Search))], request: Request, parts: InUse, urls: Urls
 ) -> JSONResponse:
     """Find maps by place, time and id; the place may be a polygon."""
-    page = _find(search, request, caller, urls)
-    return _items(page, _links(request, urls, page, search))
+    return _items(search, request, caller, parts, urls)
 
 
-def _find(search: Search, request: Request, caller: Caller, urls: Addresses) -> Page:
-    catalogue: Catalogue = request.app.state.parts.catalogue
+def _items(search: Search, request: Request, caller: Caller, parts: Parts, urls: Addresses) -> JSONResponse:
+    page = _find(search, caller, parts, urls)
+    found = ItemCollection(
+        features=page.items, number_returned=len(page.items), links=_links(request, urls, page, search)
+    )
+    return JSONResponse(found.model_dump(mode="json", by_alias=True, exclude_none=True), media_type=GEOJSON)
+
+
+def _find(search: Search, caller: Caller, parts: Parts, urls: Addresses) -> Page:
     criteria = Criteria(
         where=_place(search),
         when=interval(search.datetime, "datetime"),
         ids=None if search.ids is None else tuple(search.ids),
     )
     if search.token is not None:
-        status_for(caller, request.app.state.parts.ledger, search.token)
+        status_for(caller, parts.ledger, search.token)
     if search.collections is not None and COLLECTION not in search.collections:
         return Page(items=(), after=None)
-    return catalogue.search(criteria, caller, urls, limit=min(search.limit, LONGEST_PAGE), after=search.token)
+    return parts.catalogue.search(criteria, caller, urls, limit=min(search.limit, LONGEST_PAGE), after=search.token)
 
 
 def _place(search: Search) -> BaseGeometry | None:
@@ -197,18 +201,13 @@ def _numbers(given: str | None) -> list[float] | None:
     return None if given is None else [float(number) for number in given.split(",")]
 
 
-def _items(page: Page, links: tuple[Link, ...]) -> JSONResponse:
-    found = ItemCollection(features=page.items, number_returned=len(page.items), links=links)
-    return JSONResponse(found.model_dump(mode="json", by_alias=True, exclude_none=True), media_type=GEOJSON)
-
-
-def _links(request: Request, urls: Addresses, page: Page, search: Search | None) -> tuple[Link, ...]:
+def _links(request: Request, urls: Addresses, page: Page, search: Search) -> tuple[Link, ...]:
     here = f"{urls.root}{request.url.path}"
     query = f"?{request.url.query}" if request.url.query else ""
     links = [Link(href=f"{here}{query}", rel="self", type=GEOJSON), Link(href=urls.of("/"), rel="root", type=JSON)]
     if page.after is None:
         return tuple(links)
-    if search is None:
+    if request.method == "GET":
         onward = request.url.include_query_params(token=page.after).query
         return *links, Link(href=f"{here}?{onward}", rel="next", type=GEOJSON, method="GET")
     body = search.model_dump(mode="json", exclude_none=True) | {"token": page.after}

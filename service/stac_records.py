@@ -6,12 +6,12 @@ from pydantic import ConfigDict, Field
 
 from service.addresses import Link
 from service.areas import Geometry, Number
+from service.ids import Mark
 from service.intervals import PATTERN
 from service.message import Message
 
 STAC_VERSION: Final = "1.1.0"
 COLLECTION: Final = "land-cover"
-LONGEST_PAGE: Final = 1000
 _API: Final = "https://api.stacspec.org/v1.0.0/"
 STAC_CONFORMANCE: Final = (
     f"{_API}core",
@@ -22,7 +22,6 @@ STAC_CONFORMANCE: Final = (
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
 )
-Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class Search(Message):
@@ -40,11 +39,11 @@ class Search(Message):
     """GeoJSON polygon, in place of `bbox`."""
     datetime: Annotated[str, Field(pattern=PATTERN)] | None = None
     """An instant, or two with a slash between, ".." for open."""
-    ids: list[Token] | None = None
+    ids: list[Mark] | None = None
     collections: list[str] | None = None
     limit: int = Field(default=10, ge=1, le=10_000)
     """Most items of a page; no page has more than 1000."""
-    token: Token | None = None
+    token: Mark | None = None
     """Where the page begins. Comes with the link to the next page."""
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 from pydantic import AwareDatetime, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from contract.ledger import SUCCESSES
 from contract.request import JobState, JobStatus
 from service.addresses import GEOJSON, JSON, RELATION, Addresses, Link
 from service.execution import PROCESS_ID
@@ -31,7 +32,6 @@ CODES: Final = {
     JobState.FAILED: StatusCode.FAILED,
     JobState.DISMISSED: StatusCode.DISMISSED,
 }
-SUCCESSFUL: Final = (JobState.SUCCESSFUL, JobState.SUCCESSFUL_WITH_GAPS)
 _GAPS: Final = "finished with gaps: some assets could not be read; the report counts the pixels"
 _EXAMPLE: Final[dict[str, Any]] = {
     "processID": PROCESS_ID,
@@ -125,7 +125,7 @@ def status_info(status: JobStatus, urls: Addresses, now: datetime, position: int
 
 
 def _progress(status: JobStatus) -> int:
-    if status.state in SUCCESSFUL:
+    if status.state in SUCCESSES:
         return 100
     return 100 * status.blocks_done // status.blocks_total if status.blocks_total else 0
 
@@ -148,7 +148,7 @@ def _duration(seconds: float) -> str:
 def _links(status: JobStatus, urls: Addresses) -> tuple[Link, ...]:
     own = urls.job(status.job_id)
     links = [Link(href=own, rel="self", type=JSON), Link(href=urls.of("/jobs"), rel="up", type=JSON)]
-    if status.state in SUCCESSFUL:
+    if status.state in SUCCESSES:
         item = urls.of(f"/collections/{PROCESS_ID}/items/{status.job_id}")
         links.append(Link(href=f"{own}/results", rel=f"{RELATION}results", type=JSON))
         links.append(Link(href=item, rel="item", type=GEOJSON, title="STAC item"))

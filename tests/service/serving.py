@@ -16,7 +16,7 @@ from contract.ledger import Ledger
 from contract.request import MapResult
 from contract.settings import Settings
 from service.app import create_app
-from service.bundles import SHIPPED
+from service.shelves import SHIPPED
 from workers.demo.scene import DemoScene
 from workers.folder import JobFolder
 from workers.reading import SceneReader

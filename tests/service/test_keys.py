@@ -1,5 +1,6 @@
 """Who gets in, who sees what, and how much one may ask for."""
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,8 @@ from tests.service.serving import EXECUTION, Server, order, serving, settings_fo
 from workers.demo.scene import DemoScene
 
 MakeKey = Callable[..., NewKey]
+OPEN = {"/", "/conformance", "/api", "/health", "/ready", "/metrics", "/links/{token}/{folder}/{name}"}
+"""What needs no key."""
 
 
 @pytest.fixture
@@ -107,6 +110,18 @@ def test_from_the_first_key_on_nobody_comes_in_without_one(keyed: tuple[Server, 
     assert server.get("/jobs", headers=bearer(make())).status_code == 200
     assert server.get("/jobs", headers={"X-API-Key": make().token}).status_code == 200
     assert server.get(f"/jobs?key={make().token}").status_code == 401
+
+
+def test_nothing_else_of_a_request_is_looked_at_before_its_key(keyed: tuple[Server, MakeKey]) -> None:
+    server, _ = keyed
+    paths = server.get("/api").json()["paths"]
+    operations = [(method, path) for path in paths.keys() - OPEN for method in paths[path]]
+    answers = {}
+    for method, path in operations:
+        url = f"{server.address}{re.sub(r'{[a-z_]+}', '!', path)}?limit=x&limit=y"
+        answers[method, path] = requests.request(method, url, data="{", timeout=30).status_code
+    assert len(operations) > 25
+    assert answers == dict.fromkeys(operations, 401)
 
 
 def test_revoking_the_last_key_opens_the_server_to_nobody(tmp_path: Path) -> None:

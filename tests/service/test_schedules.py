@@ -15,7 +15,7 @@ from contract.database import Database
 from contract.keys import KeyStore, Scope
 from contract.ledger import Ledger
 from contract.schedule_store import ScheduleStore
-from service.bundles import SHIPPED
+from service.shelves import SHIPPED
 from tests.service.serving import Server, bounds, serving, settings_for
 from tests.service.test_links import opened_by_gdal, raw_get, status
 from workers.demo.scene import DemoScene

@@ -8,7 +8,7 @@ import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.bundles import SHIPPED
+from service.shelves import SHIPPED
 from tests.service.serving import Server, order, serving, settings_for
 from workers.demo.scene import DemoScene
 
