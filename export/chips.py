@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.augment import Corruption, corrupt
 from training.data.sample import BandChoice, Sample
 from training.evaluate.exam import each_plane, inputs_of
 from training.tensors import Inputs
@@ -20,6 +21,8 @@ WILD: Final = (float("inf"), float("-inf"), 3e38, -3e38, 65535.0, -9999.0, 1e-30
 """What broken products hold where they claim to have observed something."""
 WILD_SHARE: Final = 0.05
 """Of the pixels."""
+BOX_LEVEL: Final = 3
+"""Of `training.augment.LEVELS`: each sensor loses a box of 30 % of the chip."""
 
 
 def real_chips(samples: Iterable[Sample], bands: BandChoice, chip_px: int) -> Iterator[Inputs]:
@@ -50,9 +53,11 @@ def hard(chip: Inputs, seed: int = 0) -> dict[str, Inputs]:
     nowhere = torch.zeros_like(chip.s2_valid)
     gaps = [(torch.rand(chip.s2_valid.shape, generator=generator) > 0.5).float() for _ in range(2)]  # noqa: PLR2004  half
     s2_valid, s1_valid = chip.s2_valid * gaps[0], chip.s1_valid * gaps[1]
+    boxed = corrupt(chip, Corruption.NODATA, BOX_LEVEL, generator)
     return {
         "nothing observed": _hidden(chip, nowhere, nowhere),
         "scattered pixels": _hidden(chip, s2_valid, s1_valid),
+        "random boxes": _hidden(chip, boxed.s2_valid, boxed.s1_valid),
         WILD_VALUES: replace(chip, s2=_wild(chip.s2, generator), s1=_wild(chip.s1, generator)),
     }
 

@@ -83,10 +83,24 @@ def check_parity(
     Raises:
         ParityFailed: An output is off by more than the limit, or not finite.
     """
+    report = measure_parity(model, graph, _cases(chips), thresholds=thresholds, precision=precision)
+    _refuse_failing(report)
+    return report
+
+
+def measure_parity(
+    model: MappingModel,
+    graph: onnx.ModelProto,
+    cases: Iterable[tuple[str, Inputs]],
+    *,
+    thresholds: Sequence[ConformalThreshold] = (),
+    precision: Precision = "float32",
+) -> ParityReport:
+    """The same on other cases, each a batch with the name of what it is like, and whatever comes out."""
     sessions = _sessions(graph)
     reference = Reference(model, thresholds)
     errors: dict[tuple[Provider, str, str], list[tuple[float, float]]] = defaultdict(list)
-    for case, chip in _cases(chips):
+    for case, chip in cases:
         expected = reference(chip)
         for provider, session in sessions.items():
             for name, found in session.run(chip).items():
@@ -94,9 +108,7 @@ def check_parity(
                 errors[provider, case, name].append((float(off.mean()), float(off.max())))
     outputs = tuple(_summary(key, pairs) for key, pairs in errors.items())
     untried = tuple(provider for provider in Provider if provider not in sessions)
-    report = ParityReport(precision=precision, limit=LIMITS[precision], outputs=outputs, untried=untried)
-    _refuse_failing(report)
-    return report
+    return ParityReport(precision=precision, limit=LIMITS[precision], outputs=outputs, untried=untried)
 
 
 def _sessions(graph: onnx.ModelProto) -> dict[Provider, GraphSession]:

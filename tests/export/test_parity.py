@@ -11,13 +11,14 @@ from onnx import numpy_helper
 from contract.bands import Modality
 from contract.bundle import Provider
 from contract.errors import ParityFailed
-from export.chips import real_chips
-from export.parity import LIMITS, ParityReport, check_parity
+from export.chips import hard, real_chips
+from export.parity import LIMITS, ParityReport, check_parity, measure_parity
 from export.reference import Reference
 from tests.export.examples import CHIP_PX, THRESHOLDS, chips
 from tests.training.examples import coloured
 from training.data.sample import BandChoice, Sample
 from training.models.mapping import MappingModel
+from training.tensors import Inputs
 
 
 def changed(graph: onnx.ModelProto, name: str, factor: float) -> onnx.ModelProto:
@@ -34,7 +35,7 @@ def test_an_exported_graph_passes_under_every_mask(model: MappingModel, full: on
     cases = {(entry.case, entry.chips) for entry in report.outputs}
     assert cases == {
         *((case, 2) for case in ("both sensors", "Sentinel-2 alone", "Sentinel-1 alone")),
-        *((case, 1) for case in ("nothing observed", "scattered pixels", "wild values")),
+        *((case, 1) for case in ("nothing observed", "scattered pixels", "random boxes", "wild values")),
     }
     assert {entry.output for entry in report.outputs} == {value.name for value in full.graph.output}
     assert Provider.CPU in {entry.provider for entry in report.outputs}
@@ -56,6 +57,25 @@ def test_nan_never_passes(model: MappingModel, lean: onnx.ModelProto) -> None:
     with pytest.raises(ParityFailed) as refused:
         check_parity(model, changed(lean, "s1.mean.bias", np.nan), [chips()], precision="int8")
     assert refused.value.value == np.inf
+
+
+def test_what_fails_can_still_be_measured(model: MappingModel, lean: onnx.ModelProto) -> None:
+    report = measure_parity(model, changed(lean, "s2.mean.weight", 1.01), [("as seen", chips()), ("as seen", chips())])
+    assert {(entry.case, entry.chips) for entry in report.outputs} == {("as seen", 2)}
+    assert report.worst.max_error > LIMITS["float32"].maximum
+
+
+def test_each_sensor_loses_a_box_of_its_own() -> None:
+    chip = chips()
+    boxed = hard(chip)["random boxes"]
+    lost = [(before > 0) & (after == 0) for before, after in zip(planes(chip), planes(boxed), strict=True)]
+    assert all(0 < gone.sum() < gone.numel() / 2 for gone in lost)
+    assert not torch.equal(*lost)
+    assert boxed.s2[0, :, lost[0][0, 0]].isnan().all()
+
+
+def planes(chip: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    return chip.s2_valid, chip.s1_valid
 
 
 def test_a_gate_without_chips_says_nothing(model: MappingModel, lean: onnx.ModelProto) -> None:
