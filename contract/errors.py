@@ -1,7 +1,8 @@
 """Every error that someone outside must react to. Programmers' mistakes are ValueErrors.
 
 Each error is a record of what was found: it keeps its fields through pickling, so it survives the trip between
-processes, and it words itself in `__str__`, with the value, the limit and the remedy.
+processes, and it words itself in `__str__`, with the value, the limit and the remedy. Those of areas, sources and jobs reach
+people at a terminal and people behind an API alike, so they name no option of a command; `landsigma map` adds its own.
 """
 
 from dataclasses import dataclass, fields
@@ -152,7 +153,7 @@ class AoiTooLarge(AoiError):
     def __str__(self) -> str:
         return (
             f"the area of interest covers {self.area_km2:,.1f} km2; one job maps at most {self.limit_km2:,.1f} km2. "
-            "Cut it into parts, or raise the limit with --max-area-km2"
+            "Cut it into parts, or raise the limit"
         )
 
 
@@ -207,8 +208,7 @@ class AoiTooWide(AoiError):
     def __str__(self) -> str:
         return (
             f"the area of interest spans {self.width_km:,.0f} x {self.height_km:,.0f} km; one UTM or UPS zone maps at "
-            f"most {self.limit_km:,.0f} km either way. Map its parts one by one, or give a CRS made for all of it "
-            "with --crs"
+            f"most {self.limit_km:,.0f} km either way. Map its parts one by one, or give a CRS made for all of it"
         )
 
 
@@ -239,7 +239,7 @@ class SourceUnreachable(SourceError):
     reason: str
 
     def __str__(self) -> str:
-        return f"source {self.source!r} did not answer at {self.url}: {self.reason}. Try again, or use another --source"
+        return f"source {self.source!r} did not answer at {self.url}: {self.reason}. Try again, or use another source"
 
 
 @dataclass(eq=False, repr=False)
@@ -252,7 +252,7 @@ class NoScenes(SourceError):
     def __str__(self) -> str:
         return (
             f"source {self.source!r} has no scene for {self.searched}. "
-            "Widen the dates, raise --max-cloud, or check that the AOI is where you think"
+            "Widen the dates, allow more clouds, or check that the AOI is where you think"
         )
 
 
@@ -402,8 +402,8 @@ class ErrorBudgetExceeded(JobError):
     def __str__(self) -> str:
         return (
             f"unreadable assets left {self.lost_fraction:.1%} of the AOI's pixels without any observation of a sensor; "
-            f"the limit is {self.limit_fraction:.1%}. Worst: {self.worst}. Finished blocks are kept: go on with --resume "
-            "when it can be read again, or start anew with a higher --max-lost"
+            f"the limit is {self.limit_fraction:.1%}. Worst: {self.worst}. Try again when it can be read again, or start "
+            "anew with a higher limit"
         )
 
 
@@ -459,10 +459,7 @@ class OutputNotWritable(JobError):
     reason: str
 
     def __str__(self) -> str:
-        return (
-            f"cannot write {self.path}: {self.reason}. Nothing half-written was published; make room, then go on with "
-            "--resume"
-        )
+        return f"cannot write {self.path}: {self.reason}. Nothing half-written was published; make room, then try again"
 
 
 @dataclass(eq=False, repr=False)

@@ -44,7 +44,7 @@ def main() -> None:
     except Interrupted as error:
         say(str(error))
     except LandsigmaError as error:
-        say(str(error), label="Error", style="red")
+        say(" ".join([str(error), *getattr(error, "__notes__", [])]), label="Error", style="red")
         sys.exit(1)
     except ModuleNotFoundError as error:
         say(str(_missing_extra(error)), label="Error", style="red")

@@ -1,6 +1,8 @@
 """Commands that map in this process."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -9,7 +11,15 @@ import typer
 from pydantic import ValidationError
 
 from contract.bands import DEFAULT_MASKED_SCENE_CLASSES, Modality, SceneClass
-from contract.errors import Interrupted
+from contract.errors import (
+    AoiTooLarge,
+    AoiTooWide,
+    ErrorBudgetExceeded,
+    Interrupted,
+    LandsigmaError,
+    OutputNotWritable,
+    SourceError,
+)
 from contract.request import DEFAULT_BLOCK_PX, DEFAULT_MAX_LOST_FRACTION, MapOptions, MapRequest
 from landsigma.output import print_json
 from landsigma.places import absolute, engine_folder, shelves
@@ -21,11 +31,33 @@ if TYPE_CHECKING:
 MAX_AREA_KM2: Final = 50_000.0
 """Area of one job unless --max-area-km2 says otherwise: above it, a run takes days and is better cut into jobs."""
 DATE: Final = "YYYY-MM-DD"
+_GO_ON: Final = "Finished blocks are kept: --resume goes on with them"
+_OPTIONS: Final[tuple[tuple[type[LandsigmaError], str], ...]] = (
+    (AoiTooLarge, "(--max-area-km2 sets the limit)"),
+    (AoiTooWide, "(--crs gives one)"),
+    (SourceError, "(--source, --modality, --from, --to and --max-cloud choose what is read)"),
+    (ErrorBudgetExceeded, f"({_GO_ON}; --max-lost sets the limit)"),
+    (OutputNotWritable, f"({_GO_ON})"),
+)
+"""Which options have to do with an error."""
 app = typer.Typer()
+
+
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Say with an error which options of this command have to do with it."""
+    try:
+        yield
+    except LandsigmaError as error:
+        for kind, words in _OPTIONS:
+            if isinstance(error, kind):
+                error.add_note(words)
+        raise
 
 
 # A bbox west of Greenwich starts like an option: "-63.5,-10.2,-63.4,-10.1".
 @app.command("map", context_settings={"ignore_unknown_options": True})
+@_naming_options()
 def map_(  # noqa: PLR0913  a command line has one parameter for each option
     aoi: Annotated[
         str, typer.Argument(metavar="AOI", help="GeoJSON, WKT, 'west,south,east,north', or a vector file; '-': stdin")

@@ -67,7 +67,7 @@ def arguments(scene: Path, out: Path, **changed: str | Path) -> list[str]:
         ({"aoi": "[red].geojson"}, ["'[red].geojson'", "neither a file nor text"]),
         ({"bundle": ODD_NAME}, [f"no bundle '{ODD_NAME}'"]),
         ({"source": ODD_NAME}, [f"source '{ODD_NAME}'", "none of planetary-computer, earth-search"]),
-        ({"source": "earth-search"}, ["not terrain-corrected", "--modality s2"]),
+        ({"source": "earth-search"}, ["not terrain-corrected", "Ask for s2 alone", "--modality"]),
         ({"from": "2011-01-01", "to": "2011-02-01"}, ["no scene", "2011-01-01", "Widen the dates"]),
         ({"output": "entropy"}, ["gives no 'entropy'", "probabilities, variance"]),
         ({"crs": "EPSG:4326"}, ["'EPSG:4326'", "not projected"]),

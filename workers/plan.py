@@ -68,5 +68,5 @@ def bands_to_read(request: MapRequest, manifest: BundleManifest) -> dict[Modalit
     bands = {entry.modality: entry.bands for entry in manifest.inputs if entry.modality in request.options.modalities}
     if not bands:
         wanted = ", ".join(entry.modality.value for entry in manifest.inputs)
-        raise SourceUnusable(request.source, f"bundle {manifest.name} eats {wanted}, which --modality leaves out")
+        raise SourceUnusable(request.source, f"bundle {manifest.name} eats {wanted}, which the request leaves out")
     return bands

@@ -17,7 +17,7 @@ from rasterio import windows
 from contract import errors
 from contract.bands import Modality, Unit
 from contract.bundle import BundleFile, BundleManifest, Encoding, ModelInput, ModelOutput
-from contract.errors import LandsigmaError
+from contract.errors import AoiError, Interrupted, JobError, LandsigmaError, SourceError
 from contract.grid import Grid, Window
 from contract.legend import WORLDCOVER, LandCoverClass, Legend
 from contract.record import Record
@@ -171,6 +171,15 @@ def test_an_error_survives_the_trip_between_processes(error: LandsigmaError) -> 
 def test_an_error_words_itself_and_has_a_parent_to_catch_it_by(error: LandsigmaError) -> None:
     assert type(error).__str__ is not LandsigmaError.__str__
     assert type(error).__base__ is not LandsigmaError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [error for error in every_error() if isinstance(error, AoiError | SourceError | JobError)],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_a_servers_users_see_names_no_option_of_a_command(error: LandsigmaError) -> None:
+    assert isinstance(error, Interrupted) or "--" not in str(error)
 
 
 # --- requests -------------------------------------------------------------------------------------------------------

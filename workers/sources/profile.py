@@ -62,11 +62,11 @@ class Profile(Record):
         if sensor is None:
             why = self.absent.get(modality, f"its profile has no {modality.label}")
             other = Modality.S1 if modality is Modality.S2 else Modality.S2
-            raise SourceUnusable(source, f"{why}. Give --modality {other.value}, or another --source")
+            raise SourceUnusable(source, f"{why}. Ask for {other.value} alone, or another source")
         absent = [band for band in bands if band not in sensor.assets]
         if absent:
             needed = f"its profile names no asset for {', '.join(absent)}, which the bundle needs"
-            raise SourceUnusable(source, f"{needed}. Add it to a profile, or give another --source or --bundle")
+            raise SourceUnusable(source, f"{needed}. Add it to a profile, or choose another source or bundle")
         return sensor
 
 

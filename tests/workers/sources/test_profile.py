@@ -87,5 +87,5 @@ def test_an_unknown_source_is_refused_with_what_there_is(source: str) -> None:
 
 def test_a_profile_without_a_sensor_says_so(tmp_path: Path) -> None:
     (tmp_path / "radar.toml").write_text("catalogue = 'x'\n[s1]\ncollections = ['a']\n[s1.assets]\nVV = 'vv'")
-    with pytest.raises(SourceUnusable, match=r"its profile has no Sentinel-2\. Give --modality s1"):
+    with pytest.raises(SourceUnusable, match=r"its profile has no Sentinel-2\. Ask for s1 alone"):
         find_scenes(request(tmp_path / "radar.toml"), bands={Modality.S2: ("B02",)})

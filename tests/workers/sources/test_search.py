@@ -157,7 +157,7 @@ def test_when_everything_is_skipped_the_error_says_why(tmp_path: Path) -> None:
 
 
 def test_earth_search_has_no_terrain_corrected_radar() -> None:
-    with pytest.raises(SourceUnusable, match=r"GRD, which is not terrain-corrected\. Give --modality s2"):
+    with pytest.raises(SourceUnusable, match=r"GRD, which is not terrain-corrected\. Ask for s2 alone"):
         find_scenes(request("earth-search"), bands=BANDS)
 
 
