@@ -101,6 +101,10 @@ class Settings(BaseSettings):
     max_jobs_per_hour: int | None = Field(default=1000, gt=0)
     """Jobs of one key within an hour. "none": no limit."""
 
+    # what one schedule may ask for
+    max_schedule_jobs: int | None = Field(default=1000, gt=0)
+    """Most jobs of one run of a schedule: cells of 100 km that its area is cut into. "none": no limit."""
+
     # work
     blocks_queue: Queue = Queue.BLOCKS_CPU
     """Where blocks wait when the request does not say: blocks.cpu or blocks.gpu."""

@@ -20,8 +20,10 @@ from service.access import Caller, Manager, Reader
 from service.addresses import JSON, Addresses, Link, Urls
 from service.areas import GivenArea, measured
 from service.bodies import body_of, described
+from service.cells import cells_in
 from service.execution import Execution, Inputs, Instant, JobOptions, Rules, request_of
 from service.ids import Mark, ScheduleId
+from service.message import Message
 from service.parts import InUse, Parts
 from service.problems import Refused
 from service.queries import LONGEST_PAGE
@@ -48,14 +50,14 @@ class GivenSpan(Record):
     end: Instant
 
 
-class NewSchedule(Record):
+class NewSchedule(Message):
     """What is to be mapped, when, and how."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     title: str = Field(max_length=200)
     area: GivenArea
-    """Of any size: it is cut into jobs on a grid of 100 km in each UTM zone."""
+    """It is cut into jobs on a grid of 100 km in each UTM zone: as many as the server allows, 1000 unless it is told otherwise."""
     cron: str = Field(max_length=100, examples=["0 6 1 * *"])
     """Minute, hour, day of month, month, day of week, in UTC."""
     window_days: float | None = Field(default=None, ge=0.01, le=3660)
@@ -284,15 +286,24 @@ def _changed(change: Callable[[str], bool], schedule: Schedule, parts: Parts, ur
     return ScheduleInfo.of(parts.schedules.schedule(schedule.id), urls, parts.database.now())
 
 
+def _check_jobs(jobs: int, limit: int | None) -> None:
+    if limit is not None and jobs > limit:
+        detail = (
+            f"the area makes about {jobs:,} jobs of 100 km; a schedule makes at most {limit:,}. Cut it into schedules"
+        )
+        raise Refused(422, detail, kind="schedule-too-large", field="area", value=jobs, limit=limit)
+
+
 def _asked(given: NewSchedule, parts: Parts) -> ScheduleRequest:
     """What is asked for, with source, bundle and options checked as those of a job are.
 
     Raises:
         AoiError: The area cannot be mapped.
         Refused: There is no such source, bundle or output, the cron expression never comes round, the span is empty, or
-            there is not one kind of span.
+            there is not one kind of span; or the area makes more jobs than are allowed.
     """
     area = measured(given.area, limit_km2=None)
+    _check_jobs(cells_in(area.geometry), parts.settings.max_schedule_jobs)
     wanted = given.model_dump(include={"title", "cron", "window_days", "only_when_new_scenes", "catch_up", "priority"})
     try:
         asked = ScheduleRequest(

@@ -15,13 +15,16 @@ from contract.database import Database
 from contract.keys import KeyStore, Scope
 from contract.ledger import Ledger
 from contract.schedule_store import ScheduleStore
+from service.cells import cells_in
 from service.shelves import SHIPPED
 from tests.service.serving import Server, bounds, serving, settings_for
 from tests.service.test_links import opened_by_gdal, raw_get, status
+from workers.aoi import geometry_of, read_aoi
 from workers.demo.scene import DemoScene
 from workers.folder import JobFolder
 from workers.queue.ticks import submit_run, tick
 from workers.reading import SceneReader
+from workers.region import cut_region
 from workers.worker import Worker
 
 
@@ -93,6 +96,55 @@ def test_a_region_may_be_larger_than_a_job(tmp_path: Path, scene: DemoScene) -> 
     settings = settings_for(tmp_path, sources={"demo": str(scene.catalogue)}, max_area_km2=10)
     with serving(settings) as server:
         assert server.post("/schedules", asked(scene, area={"bbox": [5, 45, 15, 50]})).status_code == 201
+
+
+GERMANY = [
+    *([6.0, 50.0], [6.2, 51.8], [7.1, 53.6], [8.6, 53.9], [8.3, 54.9], [9.9, 54.8], [11.0, 54.3], [13.4, 54.6]),
+    *([14.3, 53.7], [14.7, 51.9], [15.0, 51.0], [12.2, 50.2], [13.8, 48.6], [12.9, 47.6], [10.4, 47.4], [7.6, 47.6]),
+    *([8.2, 49.0], [6.4, 49.4], [6.0, 50.0]),
+]
+"""Roughly."""
+THE_EU = [
+    *([-9.5, 36.9], [-9.3, 43.2], [-1.8, 43.4], [-4.8, 48.5], [2.5, 51.1], [8.0, 54.0], [8.2, 57.1], [11.0, 59.0]),
+    *([12.0, 64.0], [20.0, 69.0], [28.0, 70.0], [31.5, 62.9], [27.5, 57.5], [23.5, 54.0], [22.5, 49.0], [29.5, 45.5]),
+    *([27.5, 42.0], [26.5, 35.0], [21.5, 36.7], [15.0, 36.5], [8.3, 38.9], [3.5, 42.3], [-2.0, 36.7], [-9.5, 36.9]),
+]
+"""Roughly, with some sea."""
+
+
+@pytest.mark.parametrize(("outline", "at_least"), [(GERMANY, 60), (THE_EU, 700)], ids=["Germany", "the EU"])
+def test_a_country_or_the_whole_eu_is_one_schedule(
+    outline: list[list[float]], at_least: int, tmp_path: Path, scene: DemoScene
+) -> None:
+    area = {"type": "Polygon", "coordinates": [outline]}
+    with serving(settings_for(tmp_path, sources={"demo": str(scene.catalogue)})) as server:
+        assert server.post("/schedules", asked(scene, area=area)).status_code == 201
+    with serving(
+        settings_for(tmp_path, sources={"demo": str(scene.catalogue)}, max_schedule_jobs=at_least - 1)
+    ) as server:
+        refused = server.post("/schedules", asked(scene, area=area))
+    assert (refused.status_code, refused.json()["field"], refused.json()["limit"]) == (422, "area", at_least - 1)
+
+
+def test_the_whole_earth_is_too_large_for_one_schedule_unless_there_is_no_limit(
+    tmp_path: Path, scene: DemoScene
+) -> None:
+    sources, earth = {"demo": str(scene.catalogue)}, {"bbox": [-180, -90, 180, 90]}
+    with serving(settings_for(tmp_path, sources=sources)) as server:
+        refused = server.post("/schedules", asked(scene, area=earth)).json()
+    assert (refused["field"], refused["limit"]) == ("area", 1000)
+    assert 51_000 < refused["value"] < 65_000  # 510 million km2, and a fifth more where zones cut cells
+    assert "Cut it into schedules" in refused["detail"]
+    with serving(settings_for(tmp_path, sources=sources, max_schedule_jobs=None)) as server:
+        assert server.post("/schedules", asked(scene, area=earth)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "given", ["11.5,49.2,15.2,50.4", "5,43,17,48.5", "178.9,-17.9,-179.2,-16.6", "33.9,-4.7,36.9,5"]
+)
+def test_jobs_are_counted_as_workers_cut_them(given: str) -> None:
+    area = read_aoi(given, max_area_km2=1e9).area()
+    assert cells_in(geometry_of(area)) == pytest.approx(len(cut_region(area, resolution_m=10)), rel=0.1)
 
 
 def test_owners_see_their_own_schedules_and_are_told_of_no_others(server: Server, scene: DemoScene) -> None:
