@@ -23,9 +23,26 @@ from contract.keys import KeyStore, Scope
 from contract.settings import Settings
 from service.problems import Refused
 from service.signing import KEPT_AS, Signer, signer_of
+from tests.qgis import answer_of
 from tests.service.serving import EXECUTION, Server, order, serving, settings_for
 from workers.demo.scene import DemoScene
 
+OPEN_BY_QGIS = """
+import json, os, sys
+from qgis.core import QgsApplication, QgsRasterLayer
+
+application = QgsApplication([], False)
+application.initQgis()
+layer = QgsRasterLayer(sys.argv[1], "map")
+seen = {"valid": layer.isValid()}
+if seen["valid"]:
+    block = layer.dataProvider().block(1, layer.extent(), layer.width(), layer.height())
+    open(sys.argv[2], "wb").write(bytes(block.data()))
+    seen |= {"renderer": layer.renderer().type(), "shape": [layer.height(), layer.width()]}
+print(json.dumps(seen))
+sys.stdout.flush()
+os._exit(0)  # taking QGIS down in order crashes it now and then
+"""
 SIGNER = Signer(b"a secret of the tests")
 
 
@@ -110,6 +127,20 @@ def test_gdal_opens_a_raster_by_its_link_alone_with_what_lies_beside_it(
     head = requests.head(files["landcover.tif"], timeout=10)
     assert (head.status_code, int(head.headers["Content-Length"])) == (200, path.stat().st_size)
     assert status(f"{server.address}/jobs/{job_id}/files/landcover.tif") == 401
+
+
+def test_qgis_opens_the_map_by_its_link_alone_in_its_colours(
+    keyed: tuple[Server, dict[str, str], str], tmp_path: Path
+) -> None:
+    server, header, job_id = keyed
+    url = links(server, header, job_id)["landcover.tif"]
+    pixels = tmp_path / "pixels"
+    seen = answer_of(OPEN_BY_QGIS, f"/vsicurl/{url}", pixels)
+    with rasterio.open(Path(server.settings.storage_url) / job_id / "landcover.tif") as local:
+        expected = local.read(1)
+    assert seen == {"valid": True, "renderer": "paletted", "shape": list(expected.shape)}
+    np.testing.assert_array_equal(np.fromfile(pixels, np.uint8).reshape(expected.shape), expected)
+    assert not answer_of(OPEN_BY_QGIS, f"/vsicurl/{server.address}/jobs/{job_id}/files/landcover.tif", pixels)["valid"]
 
 
 def test_every_file_of_the_job_has_a_link_and_the_item_finds_its_assets_there(
