@@ -2,7 +2,10 @@
 
     python benchmarks/closed_form.py runs/NAME/model.pt
 
-Logits are drawn as the closed forms take them, independent by class, and as the embedding makes them, correlated.
+Logits are drawn as the closed forms take them, independent by class, and as the embedding makes them, correlated. Closed
+forms and samples start from the same variances at pixels, so interpolation has no part in their ratio. With independent
+classes it is the form of the closed one: its slope for small variances fits probabilities of a half. With correlated ones
+it is also what classes share: read-outs of the same dimensions move together, and probabilities less than their logits.
 """
 
 import argparse
@@ -60,7 +63,8 @@ def gaussians(
     logits, expert = model.logits(patch)
     weight = model.on_embedding.weight - model.on_embedding.weight.mean(dim=0, keepdim=True)  # (K, d, 1, 1)
     products = (weight[:, None] * weight[None]).flatten(0, 1)
-    covariance = at_pixels(conv2d(expert.variance, products), patch) * model.variance_scale  # (1, K * K, H, W)
+    covariance = at_pixels(conv2d(expert.variance, products), patch)  # (1, K * K, H, W)
+    covariance = covariance * model.variance_scale / model.temperature.square()
     seen = torch.nonzero((patch.s2_valid + patch.s1_valid).flatten() > 0)[:, 0]
     pixels = seen[torch.randperm(len(seen), generator=generator)[:count]]
     classes = len(weight)

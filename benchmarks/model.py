@@ -3,7 +3,8 @@
     python benchmarks/model.py runs/NAME/model.pt
 
 Figures are thousands of pixels per second, the fastest of some runs; a busy machine gives lower ones. "kept" counts the
-pixels of a chip without its halo: those are what a map is made of.
+pixels of a chip without its halo: those are what a map is made of. Threads spin here while they wait; a worker's do not, so
+that its readers have the core: benchmarks/map.py times those.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def print_sizes(model: MappingModel, sizes: Sequence[tuple[int, int]], threads: 
     """Chips and batches: all pixels, and those that are kept."""
     print("\n| chip px | batch | threads | all | kept |\n| --- | --- | --- | --- | --- |")
     halo_px = conditions(model).halo_px
-    graphs = {chip_px: export_graph(model, chip_px) for chip_px in dict(sizes)}
+    graphs = {chip_px: export_graph(model, chip_px) for chip_px in {chip_px for chip_px, _ in sizes}}
     for count in threads:
         sessions = {chip_px: GraphSession(graph, threads=count) for chip_px, graph in graphs.items()}
         runs = [partial(sessions[chip_px].run, noise(model, chip_px, batch)) for chip_px, batch in sizes]
