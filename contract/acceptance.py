@@ -31,6 +31,11 @@ def new_job(job_id: str, terms: Terms, now: datetime) -> JobRow:
     )
 
 
+def status_of(job: JobRow) -> JobStatus:
+    """How far the job of a row is."""
+    return JobStatus.model_validate(job, from_attributes=True)
+
+
 def insert(session: Session, job: JobRow, request: MapRequest, terms: Terms) -> None:
     """Put a new job into the database, with its documents."""
     session.add(job)
@@ -99,7 +104,7 @@ def _count(session: Session, *conditions: ColumnElement[bool]) -> int:
 
 def _soonest_end_s(session: Session, ours: tuple[ColumnElement[bool], ...], now: datetime) -> float:
     jobs = session.scalars(select(JobRow).where(*ours, JobRow.finished.is_(None)))
-    left = (JobStatus.model_validate(job, from_attributes=True).remaining_s(now) for job in jobs)
+    left = (status_of(job).remaining_s(now) for job in jobs)
     return min((seconds for seconds in left if seconds is not None), default=_SOON_S)
 
 

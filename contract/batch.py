@@ -9,7 +9,7 @@ from uuid import uuid4
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from contract.acceptance import check_limits, documents, new_job, submitted
+from contract.acceptance import check_limits, documents, new_job, status_of, submitted
 from contract.database import Database
 from contract.errors import LandsigmaError
 from contract.ledger import Ledger
@@ -78,7 +78,7 @@ class _Batch:
                 self.write()
                 known = submitted(self._session, one.request, job_id, one.terms)
                 if known is not None:
-                    return _status(self._session.get_one(JobRow, known))
+                    return status_of(self._session.get_one(JobRow, known))
             # Asks the database, into which the session then puts the jobs that it was given so far.
             check_limits(self._session, one.terms, one.limits, self._now)
         except LandsigmaError as error:
@@ -95,10 +95,6 @@ class _Batch:
         self._session.add_all(self._documents)
         self._session.flush()
         self._documents.clear()
-
-
-def _status(job: JobRow) -> JobStatus:
-    return JobStatus.model_validate(job, from_attributes=True)
 
 
 def _accepted(job: JobRow) -> JobStatus:

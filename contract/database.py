@@ -1,6 +1,7 @@
 """The database of jobs, keys and schedules: how it is opened, migrated, read and written."""
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -28,7 +29,23 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class Database:
+class Closing(ABC):
+    """Something that is closed when its `with` is left."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what it holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Database(Closing):
     """One database, SQLite or PostgreSQL. Threads may share it; processes open their own.
 
     Raises:
@@ -51,14 +68,6 @@ class Database:
     def close(self) -> None:
         """Close the connections."""
         self.engine.dispose()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def now(self) -> datetime:
         """What time it is by this database's clock."""

@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
@@ -12,8 +11,8 @@ from sqlalchemy import ColumnElement, and_, exists, func, or_, select, tuple_, u
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from contract.acceptance import check_limits, insert, new_job, submitted, waiting_ahead
-from contract.database import Database, utc_now
+from contract.acceptance import check_limits, insert, new_job, status_of, submitted, waiting_ahead
+from contract.database import Closing, Database, utc_now
 from contract.errors import JobNotFound
 from contract.grid import Window
 from contract.request import JobState, JobStatus, MapRequest, MapResult, Plan
@@ -82,7 +81,7 @@ class Totals:
     """Blocks that are done by ONNX Runtime execution provider: that of the latest block counts for its whole job."""
 
 
-class Ledger(Steps):
+class Ledger(Steps, Closing):
     """The jobs of one database. Threads may share it; processes open their own.
 
     Raises:
@@ -102,14 +101,6 @@ class Ledger(Steps):
     def close(self) -> None:
         """Close the database."""
         self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # --- submission -------------------------------------------------------------------------------------------------
 
@@ -174,7 +165,7 @@ class Ledger(Steps):
         return Job(
             id=job_id,
             request=documents.request,
-            status=_status(row),
+            status=status_of(row),
             plan=documents.plan,
             result=documents.result,
             callbacks=documents.callbacks,
@@ -186,7 +177,7 @@ class Ledger(Steps):
             row = session.get(JobRow, job_id)
         if row is None:
             raise JobNotFound(job_id)
-        return _status(row)
+        return status_of(row)
 
     def jobs(self, *, limit: int, after: str | None = None, where: JobFilter = _EVERY_JOB) -> tuple[JobStatus, ...]:
         """At most `limit` of the jobs chosen by `where`, newest first: from the top, or below the job `after`."""
@@ -195,7 +186,7 @@ class Ledger(Steps):
             query = query.where(tuple_(JobRow.created, JobRow.job_id) < (self.status(after).created, after))
         query = query.order_by(JobRow.created.desc(), JobRow.job_id.desc()).limit(limit)
         with self._database.reading() as session:
-            return tuple(_status(row) for row in session.scalars(query))
+            return tuple(status_of(row) for row in session.scalars(query))
 
     def totals(self, *, owner: str | None = None) -> Totals:
         """Counts over every job, or over every job of one owner."""
@@ -358,7 +349,3 @@ def _conditions(where: JobFilter, now: datetime) -> tuple[ColumnElement[bool], .
 def _before(now: datetime, seconds: float) -> datetime:
     """So long ago, a century at most: the calendar does not hold every number that people may ask for."""
     return now - timedelta(seconds=min(seconds, _CENTURY_S))
-
-
-def _status(row: JobRow) -> JobStatus:
-    return JobStatus.model_validate(row, from_attributes=True)

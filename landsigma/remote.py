@@ -1,7 +1,6 @@
 """What commands share that talk to a server: its address, and a live view of what it does."""
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Final, Self
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -32,45 +31,33 @@ def open_client(server: str | None, key: str | None) -> "Client":
     return Client(server or DEFAULT_ADDRESS, key or None)
 
 
-class JobView:
+class JobView(Progress):
     """A job on a server, as it moves: a bar on a terminal, a line for each change elsewhere."""
 
     def __init__(self) -> None:
         from workers.terminal import stderr
 
-        self._is_live = stderr.is_terminal and not stderr.is_dumb_terminal
-        self._progress = Progress(
+        super().__init__(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[message]}", markup=False),
             TimeElapsedColumn(),
             console=stderr,
-            disable=not self._is_live,
+            disable=not stderr.is_terminal or stderr.is_dumb_terminal,
         )
-        self._task = self._progress.add_task("asking", total=None, message="")
+        self._task = self.add_task("asking", total=None, message="")
         self._said: tuple[str, int] | None = None
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def seen(self, job: "RemoteJob") -> None:
         """Show how far the job is."""
         total = None if job.blocks_total is None else 100
-        self._progress.update(
-            self._task, description=job.status, total=total, completed=job.progress, message=job.message
-        )
+        self.update(self._task, description=job.status, total=total, completed=job.progress, message=job.message)
         self._say((job.status, job.blocks_done), f"{job.status}: {job.message}")
 
     def fetched(self, entry: "Fetched") -> None:
         """Show how far the download is."""
         message = f"{entry.name}, {entry.done_bytes / MEGABYTE:.1f} of {entry.total_bytes / MEGABYTE:.1f} MB"
-        self._progress.update(
+        self.update(
             self._task, description="fetching", total=entry.total_bytes, completed=entry.done_bytes, message=message
         )
         self._say((entry.name, 0), f"fetching {entry.name}")
@@ -78,6 +65,6 @@ class JobView:
     def _say(self, what: tuple[str, int], text: str) -> None:
         from workers.terminal import say
 
-        if not self._is_live and what != self._said:
+        if self.disable and what != self._said:
             self._said = what
             say(text)

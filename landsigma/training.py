@@ -81,15 +81,13 @@ def train_probe(
     dry_run: DryRun = False,
 ) -> None:
     """Learn the classes on an encoder: OUT/probe.pt."""
-    from training.readiness import check_labels
     from training.stages import probe_stage
 
     stage = _stage(recipe, out, resume=resume)
     if dry_run:
         _print_cost(stage.config, "probe")
-        return
-    path = None if from_scratch else _encoder(stage, encoder)
-    _train(stage, "probe", check_labels, lambda watched: probe_stage(watched, path))
+    else:
+        _train_on(None if from_scratch else _encoder(stage, encoder), stage, "probe", probe_stage)
 
 
 @app.command("calibrate")
@@ -106,15 +104,13 @@ def train_calibrate(
 
     Give the encoder that the probe was learnt on.
     """
-    from training.readiness import check_labels
     from training.stages import calibrate_stage
 
     stage = _stage(recipe, out, resume=resume)
     if dry_run:
         _print_cost(stage.config, "calibrate")
-        return
-    path = None if from_scratch else _encoder(stage, encoder)
-    _train(stage, "calibrate", check_labels, lambda watched: calibrate_stage(watched, path))
+    else:
+        _train_on(None if from_scratch else _encoder(stage, encoder), stage, "calibrate", calibrate_stage)
 
 
 @scoring.command()
@@ -172,6 +168,15 @@ def _encoder(stage: "Stage", given: Path | None) -> Path:
         remedy = "run `landsigma train pretrain` with this --out first, or give --encoder or --from-scratch"
         raise CheckpointInvalid(path=str(path), reason=f"there is no pre-trained encoder; {remedy}")
     return path
+
+
+def _train_on(
+    encoder: Path | None, stage: "Stage", name: "StageName", work: "Callable[[Stage, Path | None], Path]"
+) -> None:
+    """Check the labels, then run a stage that starts from an encoder; None for random weights."""
+    from training.readiness import check_labels
+
+    _train(stage, name, check_labels, lambda watched: work(watched, encoder))
 
 
 def _train(stage: "Stage", name: "StageName", check: "Check", work: "Callable[[Stage], Path]") -> None:

@@ -1,6 +1,7 @@
 """Bundles for tests: one gives its input back, one shows seams where halo or alignment are wrong, one has two graphs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,15 +45,12 @@ def write_identity_bundle(
     graph.output("s2_identity", s2, 4, chip_px)
     graph.output("s1_identity", s1, 2, chip_px)
     graph.output("validity", graph.node("Concat", s2_valid, s1_valid, axis=1), 2, chip_px)
-    manifest = BundleManifest(
+    return _written(
+        folder,
         name="identity",
-        version="1",
-        kind="identity",
         description="Gives its input back. For tests.",
-        licence="Apache-2.0",
         files=(write_graph(folder, graph.model()),),
         graph=GRAPH_NAME,
-        inputs=(SENTINEL2_INPUT, SENTINEL1_INPUT),
         outputs=(
             _unchanged("probabilities", "B02", "B03", "B04", "B08"),
             _unchanged("variance", "s2_valid", "s1_valid", "both_valid"),
@@ -61,14 +59,11 @@ def write_identity_bundle(
             _unchanged("validity", "s2_valid", "s1_valid"),
         ),
         legend=WORLDCOVER.subset(10, 30, 50, 80),
-        resolution_m=10,
         chip_px=chip_px,
         batch=batch,
         halo_px=halo_px,
         alignment_px=alignment_px,
     )
-    write_manifest(folder, manifest)
-    return manifest
 
 
 def write_blur_bundle(
@@ -90,28 +85,22 @@ def write_blur_bundle(
     total = graph.mix(spread, np.ones((1, BLUR_CLASSES)))
     graph.output("probabilities", probabilities, BLUR_CLASSES, chip_px)
     graph.output("variance", graph.mix(total, [[1.0], [0.75], [0.25]]), 3, chip_px)
-    manifest = BundleManifest(
+    return _written(
+        folder,
         name="blur",
-        version="1",
-        kind="identity",
         description="A convolutional net with random weights. For tests.",
-        licence="Apache-2.0",
         files=(write_graph(folder, graph.model()),),
         graph=GRAPH_NAME,
-        inputs=(SENTINEL2_INPUT, SENTINEL1_INPUT),
         outputs=(
             _unchanged("probabilities", *(f"p{index}" for index in range(BLUR_CLASSES))),
             VARIANCE_OUTPUT.model_copy(update={"encoding": UNCHANGED}),
         ),
         legend=WORLDCOVER.subset(10, 30, 40, 50, 80),
-        resolution_m=10,
         chip_px=chip_px,
         batch=batch,
         halo_px=halo_px,
         alignment_px=alignment_px,
     )
-    write_manifest(folder, manifest)
-    return manifest
 
 
 def write_layered_bundle(
@@ -127,27 +116,35 @@ def write_layered_bundle(
         write_graph(folder, _constant_graph(usual, 2.0), "model.onnx"),
         write_graph(folder, _constant_graph((*usual, "margin"), 1.0), "model-full.onnx"),
     ]
-    manifest = BundleManifest(
+    return _written(
+        folder,
         name="layered",
-        version="1",
-        kind="identity",
         description="Tells which graph ran. For tests.",
-        licence="Apache-2.0",
         files=tuple(files),
         graph="model-full.onnx",
         variants=(BundleGraph(path="model.onnx", precision=precision, providers=providers, outputs=usual),),
-        inputs=(SENTINEL2_INPUT, SENTINEL1_INPUT),
         outputs=(
             _unchanged("probabilities", "B02", "B03", "B04", "B08"),
             _unchanged("variance", "B02", "B03", "B04", "B08"),
             _unchanged("margin", "B02", "B03", "B04", "B08").model_copy(update={"always": False}),
         ),
         legend=WORLDCOVER.subset(10, 30, 50, 80),
-        resolution_m=10,
         chip_px=32,
         batch=1,
         halo_px=0,
         alignment_px=1,
+    )
+
+
+def _written(folder: Path, **parts: Any) -> BundleManifest:
+    """The manifest of a bundle, written with what all of these have in common."""
+    manifest = BundleManifest(
+        version="1",
+        kind="identity",
+        licence="Apache-2.0",
+        inputs=(SENTINEL2_INPUT, SENTINEL1_INPUT),
+        resolution_m=10,
+        **parts,
     )
     write_manifest(folder, manifest)
     return manifest

@@ -3,8 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from itertools import islice
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -23,11 +22,11 @@ def is_first_process() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"  # launchers set it
 
 
-class ProgressBar:
+class ProgressBar(Progress):
     """Loss terms, steps per second and time left. Silent where there is no terminal: the log says it all."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
@@ -39,37 +38,28 @@ class ProgressBar:
             speed_estimate_period=SPEED_OVER_S,
             disable=not console.is_terminal or console.is_dumb_terminal or not is_first_process(),
         )
-        self._task = self._progress.add_task("reading tables of contents", total=None, figures="")
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
+        self._task = self.add_task("reading tables of contents", total=None, figures="")
 
     def checking(self, archive: str) -> Callable[[int, int], None]:
         """Told how many samples of an archive are checked, and of how many."""
-        self._progress.reset(self._task, total=None, description=f"checking {archive}", figures="")
-        return lambda done, total: self._progress.update(self._task, completed=done, total=total)
+        self.reset(self._task, total=None, description=f"checking {archive}", figures="")
+        return lambda done, total: self.update(self._task, completed=done, total=total)
 
     def stepping(self, stage: str, steps: int) -> Watch:
         """Told the figures of each step. Where steps start anew, as from fold to fold, so does the bar."""
         expected = 0
-        self._progress.reset(self._task, total=None, description=f"{stage}: preparing", figures="")
+        self.reset(self._task, total=None, description=f"{stage}: preparing", figures="")
 
         def watch(step: int, figures: Mapping[str, float]) -> None:
             nonlocal expected
             if step != expected or not step:
-                self._progress.reset(self._task, total=steps, completed=step, description=stage)
+                self.reset(self._task, total=steps, completed=step, description=stage)
             expected = step + 1
-            self._progress.update(self._task, completed=expected, figures=self._worded(figures))
+            self.update(self._task, completed=expected, figures=self._worded(figures))
 
         return watch
 
     def _worded(self, figures: Mapping[str, float]) -> str:
         terms = [f"{name} {value:.4g}" for name, value in islice(figures.items(), SHOWN)]
-        speed = self._progress.tasks[self._task].speed
+        speed = self.tasks[self._task].speed
         return "  ".join([*terms, f"{speed:.3g} steps/s" if speed else ""]).rstrip()

@@ -1,7 +1,6 @@
 """How a job that runs in this process moves, on a terminal or in a log."""
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -13,12 +12,11 @@ if TYPE_CHECKING:
     from workers.model import Model
 
 
-class ProgressBar:
+class ProgressBar(Progress):
     """Blocks, megapixels per second and time left: a bar on a terminal, a line for each block elsewhere."""
 
     def __init__(self) -> None:
-        self._is_live = stderr.is_terminal and not stderr.is_dumb_terminal
-        self._progress = Progress(
+        super().__init__(
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             TextColumn("{task.fields[blocks]} blocks"),
@@ -26,19 +24,10 @@ class ProgressBar:
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=stderr,
-            disable=not self._is_live,
+            disable=not stderr.is_terminal or stderr.is_dumb_terminal,
         )
-        self._task = self._progress.add_task("searching", total=None, blocks="-", rate="")
+        self._task = self.add_task("searching", total=None, blocks="-", rate="")
         self._done = self._total = 0
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
 
     def loaded(self, model: "Model") -> None:
         """Say what the model runs on."""
@@ -53,28 +42,26 @@ class ProgressBar:
             say(notice, label="note")
         self._done, self._total = status.blocks_done, status.blocks_total or 0
         share = self._done / self._total if self._total else 0
-        self._progress.update(
-            self._task, description="mapping", total=area_px, completed=share * area_px, blocks=self._blocks
-        )
+        self.update(self._task, description="mapping", total=area_px, completed=share * area_px, blocks=self._blocks)
 
     def mapped(self, pixels: int) -> None:
         """Move the bar."""
-        self._progress.advance(self._task, pixels)
-        self._progress.update(self._task, rate=self._rate)
+        self.advance(self._task, pixels)
+        self.update(self._task, rate=self._rate)
 
     def block_done(self, report: BlockReport) -> None:
         """Count the block, and say what it lost."""
         self._done += 1
-        self._progress.update(self._task, blocks=self._blocks)
+        self.update(self._task, blocks=self._blocks)
         for lost in report.lost_reads:
             say(f"{lost.scene} {lost.band}, {lost.pixels} px: {lost.reason}", label="lost")
-        if not self._is_live:
+        if self.disable:
             say(f"{self._blocks} blocks mapped {self._rate}".rstrip())
 
     def finishing(self) -> None:
         """All blocks are done."""
-        self._progress.update(self._task, description="finishing", total=None)
-        if not self._is_live:
+        self.update(self._task, description="finishing", total=None)
+        if self.disable:
             say("finishing")
 
     @property
@@ -83,5 +70,5 @@ class ProgressBar:
 
     @property
     def _rate(self) -> str:
-        speed = self._progress.tasks[self._task].speed
+        speed = self.tasks[self._task].speed
         return f"{speed / 1e6:.2f} Mpx/s" if speed else ""

@@ -21,8 +21,9 @@ from contract.errors import AoiError, Interrupted, JobError, LandsigmaError, Sou
 from contract.grid import Grid, Window
 from contract.legend import WORLDCOVER, LandCoverClass, Legend
 from contract.record import Record
-from contract.request import BlockReport, JobState, MapOptions, MapRequest
+from contract.request import JobState, MapOptions, MapRequest
 from contract.scene import Area, Radiometry, Scene, SceneAsset
+from tests.contract.examples import REPORT
 
 AREA = Area(coordinates=((((9.0, 47.0), (9.1, 47.0), (9.1, 47.2), (9.0, 47.0)),),))
 NAN = float("nan")
@@ -99,20 +100,7 @@ def test_every_legal_nodata_survives_json(nodata: float | None) -> None:
     [
         request(),
         request(options=MapOptions(crs="EPSG:32632", modalities=(Modality.S1,), platforms=("sentinel-1a",))),
-        BlockReport(
-            window=Window(row=-3, col=7, height=11, width=13),
-            attempt=2,
-            aoi_px=3,
-            mapped_px=2,
-            affected_px=0,
-            lost_px=0,
-            unobserved_px={Modality.S2: 1},
-            class_px={10: 1, 80: 1},
-            read_s=1,
-            inference_s=1,
-            write_s=1,
-            provider="CPUExecutionProvider",
-        ),
+        REPORT.model_copy(update={"window": Window(row=-3, col=7, height=11, width=13)}),
         Scene(
             id="S2A_1",
             modality=Modality.S2,
