@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from contract.errors import IdempotencyConflict, LimitReached
 from contract.request import JobState, JobStatus, MapRequest
+from contract.steps import storable
 from contract.submission import Callbacks, Limits, Terms
 from contract.tables import Base, CallbackRow, JobDocuments, JobRow
 
@@ -24,7 +25,7 @@ def new_job(job_id: str, terms: Terms, now: datetime) -> JobRow:
         state=JobState.ACCEPTED,
         created=now,
         owner=terms.owner,
-        title=terms.title,
+        title=storable(terms.title),
         priority=terms.priority,
         blocks_queue=terms.blocks_queue,
         idempotency_key=terms.idempotency_key,

@@ -11,13 +11,15 @@ from sqlalchemy.orm import Session
 
 from contract.acceptance import check_limits, documents, new_job, status_of, submitted
 from contract.database import Database
-from contract.errors import LandsigmaError
+from contract.errors import IdempotencyConflict, LandsigmaError, LimitReached
 from contract.ledger import Ledger
 from contract.request import JobState, JobStatus, MapRequest
 from contract.submission import Limits, Terms
 from contract.tables import Base, JobRow
 
 _NO_LIMITS: Final = Limits()
+_REFUSALS: Final = (IdempotencyConflict, LimitReached)
+"""Of one submission; whatever else goes wrong is about all of a batch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +49,19 @@ def submit_all(database: Database, submissions: Sequence[Submission]) -> tuple[J
 
 def _together(database: Database, submissions: Sequence[Submission]) -> tuple[JobStatus | LandsigmaError, ...]:
     with database.writing() as session:
-        # In one order everywhere, so that two processes never wait for each other.
+        # In one order everywhere, so that two processes never wait for each other: neither for these locks, nor for the
+        # index of keys, where whoever comes second with a key waits until the first has committed.
         for owner in sorted({one.terms.owner for one in submissions if one.limits != _NO_LIMITS}):
             database.lock(session, owner)
         batch = _Batch(session, database.now())
-        outcomes = tuple(batch.outcome(one) for one in submissions)
+        outcomes = {number: batch.outcome(one) for number, one in sorted(enumerate(submissions), key=_place)}
         batch.write()
-    return outcomes
+    return tuple(outcomes[number] for number in range(len(submissions)))
+
+
+def _place(numbered: tuple[int, Submission]) -> tuple[str, str]:
+    _, submission = numbered
+    return submission.terms.owner, submission.terms.idempotency_key or ""
 
 
 def _alone(ledger: Ledger, one: Submission) -> JobStatus | LandsigmaError:
@@ -81,7 +89,7 @@ class _Batch:
                     return status_of(self._session.get_one(JobRow, known))
             # Asks the database, into which the session then puts the jobs that it was given so far.
             check_limits(self._session, one.terms, one.limits, self._now)
-        except LandsigmaError as error:
+        except _REFUSALS as error:  # a database that fails, fails the whole batch
             return error
         job = new_job(job_id, one.terms, self._now)
         job.sent_at = one.sent_at

@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 
 from contract.errors import JobNotFound
 from service.access import Caller, Reader
+from service.ids import JobId
 from service.parts import InUse
 from service.problems import Refused
 from service.responses import refusals
@@ -32,11 +33,12 @@ FILE_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "The caller has this file already (`If-None-Match`)."},
     **refusals(401, 403, 404, 416),
 }
+_OWN_ANSWERS: Final = FILE_ANSWERS | refusals(400)
 
 
-@router.get("/jobs/{job_id}/files/{name}", operation_id="getFile", response_class=Response, responses=FILE_ANSWERS)
-@router.head("/jobs/{job_id}/files/{name}", operation_id="headFile", response_class=Response, responses=FILE_ANSWERS)
-async def get_file(job_id: str, name: str, request: Request, caller: Reader, parts: InUse) -> Response:
+@router.get("/jobs/{job_id}/files/{name}", operation_id="getFile", response_class=Response, responses=_OWN_ANSWERS)
+@router.head("/jobs/{job_id}/files/{name}", operation_id="headFile", response_class=Response, responses=_OWN_ANSWERS)
+async def get_file(job_id: JobId, name: str, request: Request, caller: Reader, parts: InUse) -> Response:
     """A file that a job published, by its name in the job's folder. Serves ranges."""
     published = await run_in_threadpool(published_for, caller, parts.results, job_id)
     if name not in published.types:
@@ -45,12 +47,12 @@ async def get_file(job_id: str, name: str, request: Request, caller: Reader, par
 
 
 @router.get(
-    "/jobs/{job_id}/results/{output}", operation_id="getOutput", response_class=Response, responses=FILE_ANSWERS
+    "/jobs/{job_id}/results/{output}", operation_id="getOutput", response_class=Response, responses=_OWN_ANSWERS
 )
 @router.head(
-    "/jobs/{job_id}/results/{output}", operation_id="headOutput", response_class=Response, responses=FILE_ANSWERS
+    "/jobs/{job_id}/results/{output}", operation_id="headOutput", response_class=Response, responses=_OWN_ANSWERS
 )
-async def get_output(job_id: str, output: str, request: Request, caller: Reader, parts: InUse) -> Response:
+async def get_output(job_id: JobId, output: str, request: Request, caller: Reader, parts: InUse) -> Response:
     """One output of a job as it is, by its name in the results document. Serves ranges."""
     published = await run_in_threadpool(published_for, caller, parts.results, job_id)
     name = published.outputs.get(output)

@@ -41,7 +41,7 @@ class JobQuery(BaseModel):
     """Seconds that a job has run at least."""
     max_duration: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Seconds that a job has run at most."""
-    run: str | None = None
+    run: Mark | None = None
     """Jobs of this run of a schedule."""
     limit: int = Field(default=20, ge=1, le=LONGEST_PAGE)
     """Most jobs of one page."""

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from contract.batch import Submission, submit_all
 from contract.database import Database
-from contract.errors import IdempotencyConflict, LimitReached
+from contract.errors import IdempotencyConflict, LandsigmaError, LimitReached
 from contract.ledger import JobFilter, Ledger
 from contract.request import JobState, JobStatus
 from contract.submission import LOCAL, Callbacks, Limits, Queue, Terms
@@ -17,8 +18,8 @@ from tests.contract.examples import REPORT, REQUEST, claimed, complete_all, look
 OTHER = REQUEST.model_copy(update={"bundle": "other"})
 
 
-def listed(ledger: Ledger, where: JobFilter) -> list[str]:
-    return [status.job_id for status in ledger.jobs(limit=99, where=where)]
+def listed(ledger: Ledger, where: JobFilter, limit: int = 99) -> list[str]:
+    return [status.job_id for status in ledger.jobs(limit=limit, where=where)]
 
 
 # --- terms ----------------------------------------------------------------------------------------------------------
@@ -30,6 +31,16 @@ def test_terms_are_read_back(ledger: Ledger) -> None:
     job = ledger.job(ledger.submit(REQUEST, terms=terms))
     assert (job.status.owner, job.status.title, job.status.priority) == ("key-1", "Vaud", 2)
     assert job.callbacks == callbacks
+
+
+def test_a_title_is_kept_without_what_no_database_takes(ledger: Ledger) -> None:
+    job_id = ledger.submit(REQUEST, terms=Terms(title="a\0b"))
+    [batched] = submit_all(
+        ledger._database,  # noqa: SLF001  a ledger is opened with it
+        [Submission(request=REQUEST, terms=Terms(title="a\0b"), limits=Limits())],
+    )
+    assert isinstance(batched, JobStatus)
+    assert {ledger.status(one).title for one in (job_id, batched.job_id)} == {"ab"}
 
 
 def test_a_job_without_terms_is_the_local_owners(ledger: Ledger) -> None:
@@ -89,6 +100,32 @@ def test_four_processes_with_one_key_submit_one_job(ledger: Ledger, url: str, li
         ids = pool.starmap(submit_keyed, [(url, limits)] * 4, chunksize=1)
     assert set(ids) == set(listed(ledger, JobFilter()))
     assert len(set(ids)) == 1
+
+
+def submit_in_batches(url: str, step: int) -> list[JobStatus | LandsigmaError]:
+    """What came of many batches with the same keys, in this order or the other way round."""
+    with Database.open(url) as database:
+        batches = [[f"{batch}-{number}" for number in range(8)][::step] for batch in range(20)]
+        return [
+            outcome
+            for keys in batches
+            for outcome in submit_all(
+                database,
+                [
+                    Submission(request=REQUEST, terms=Terms(owner="key-1", idempotency_key=key), limits=Limits())
+                    for key in keys
+                ],
+            )
+        ]
+
+
+def test_processes_that_batch_the_same_keys_in_opposite_orders_submit_each_once(ledger: Ledger, url: str) -> None:
+    with together(4) as pool:
+        outcomes = pool.starmap(submit_in_batches, [(url, step) for step in (1, -1, 1, -1)], chunksize=1)
+    ids = [{outcome.job_id for outcome in batch if isinstance(outcome, JobStatus)} for batch in outcomes]
+    assert [len(batch) for batch in ids] == [160] * 4, outcomes
+    assert set.union(*ids) == set(listed(ledger, JobFilter(), limit=999))
+    assert len(set.union(*ids)) == 160
 
 
 # --- limits ---------------------------------------------------------------------------------------------------------

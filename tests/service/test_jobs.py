@@ -16,6 +16,14 @@ def listed(server: Server, query: str) -> list[str]:
     return [job["jobID"] for job in answer.json()["jobs"]]
 
 
+@pytest.mark.parametrize(
+    "path", ["/jobs/%00", "/jobs/%00/files/x", "/jobs/%00/results/x", "/jobs?run=%00", "/jobs?after=%00"]
+)
+def test_what_is_no_id_is_refused_before_the_ledger_is_asked(server: Server, path: str) -> None:
+    """PostgreSQL takes no text with a NUL."""
+    assert server.get(path).status_code == 400
+
+
 def test_pages_show_every_job_once_newest_first(other: Server, scene: DemoScene) -> None:
     submitted = [other.submit(order(scene)) for _ in range(7)]
     seen, url = [], f"{other.address}/jobs?limit=3"

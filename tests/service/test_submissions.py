@@ -10,7 +10,7 @@ import pytest
 
 from contract.batch import Submission, submit_all
 from contract.database import Database
-from contract.errors import IdempotencyConflict, LimitReached
+from contract.errors import IdempotencyConflict, LedgerUnusable, LimitReached
 from contract.ledger import Ledger
 from contract.request import JobStatus
 from contract.submission import Limits, Terms
@@ -60,6 +60,14 @@ def test_each_submission_is_answered_for_itself(database: Database) -> None:
         if isinstance(outcome, JobStatus):
             assert ledger.status(outcome.job_id) == outcome
             assert ledger.job(outcome.job_id).request == REQUEST
+
+
+def test_a_batch_that_does_not_fit_on_the_disk_is_refused_for_that_and_leaves_nothing(database: Database) -> None:
+    with database.engine.connect() as connection:  # the limit is of a connection, which is used again
+        connection.exec_driver_sql("PRAGMA max_page_count = 1")  # SQLite takes it as "no more than now"
+    with pytest.raises(LedgerUnusable, match="disk is full"):
+        submit_all(database, [submission(str(number)) for number in range(60)])
+    assert Ledger(database).jobs(limit=99) == ()
 
 
 def test_a_batch_is_one_commit(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
