@@ -1,6 +1,7 @@
 """Commands that have a server map."""
 
 import json
+import math
 import re
 import sys
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from contract.errors import AoiUnreadable, JobUnsuccessful
 from contract.request import MapOptions
 from contract.submission import DEFAULT_PRIORITY, Queue
-from landsigma.mapping import DATE, MAX_AREA_KM2
+from landsigma.mapping import DATE
 from landsigma.output import print_list
 from landsigma.remote import JobView, Key, Server, open_client
 
@@ -173,7 +174,9 @@ def successful(job: "RemoteJob") -> None:
 
 
 def area_of(given: str) -> dict[str, Any]:
-    """The area as the API takes it. GeoJSON and boxes go as they are, and need no package that others may need.
+    """The area as the API takes it, of any size: limits are the server's.
+
+    GeoJSON and boxes go as they are, and need no package that others may need.
 
     Raises:
         AoiError: It is in no format that is read.
@@ -189,7 +192,7 @@ def area_of(given: str) -> dict[str, Any]:
         return area
     from workers.aoi import read_aoi
 
-    return read_aoi(text if given == "-" else given, max_area_km2=MAX_AREA_KM2).area().model_dump(mode="json")
+    return read_aoi(text if given == "-" else given, max_area_km2=math.inf).area().model_dump(mode="json")
 
 
 def _text(given: str) -> str:

@@ -25,7 +25,7 @@ ScheduleId = Annotated[str, typer.Argument(metavar="SCHEDULE", help="Id of a sch
 
 @app.command("create", context_settings={"ignore_unknown_options": True})
 def create(  # noqa: PLR0913  a command line has one parameter for each option
-    aoi: Annotated[str, typer.Argument(metavar="AOI", help="Of any size; formats as of `map`")],
+    aoi: Annotated[str, typer.Argument(metavar="AOI", help="Region to cut into jobs; formats as of `map`")],
     *,
     title: Annotated[str, typer.Option(help="For people")],
     cron: Annotated[str, typer.Option(help="Minute, hour, day, month, weekday in UTC, as '0 6 1 * *'")],

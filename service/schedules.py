@@ -172,6 +172,7 @@ class RunList(Record):
 
 Body = Annotated[NewSchedule, Depends(body_of(NewSchedule))]
 _BODY: Final = described(NewSchedule, monthly=_EXAMPLE)
+_REFUSALS: Final = refusals(400, 401, 403, 404)
 
 
 @router.post(
@@ -202,7 +203,7 @@ def list_schedules(caller: Reader, parts: InUse, urls: Urls) -> ScheduleList:
     "/schedules/{schedule_id}",
     operation_id="getSchedule",
     response_model_exclude_none=True,
-    responses=refusals(400, 401, 403, 404),
+    responses=_REFUSALS,
 )
 def get_schedule(schedule_id: ScheduleId, caller: Reader, parts: InUse, urls: Urls) -> ScheduleInfo:
     """One schedule, with its next nominal times."""
@@ -213,7 +214,7 @@ def get_schedule(schedule_id: ScheduleId, caller: Reader, parts: InUse, urls: Ur
     "/schedules/{schedule_id}/pause",
     operation_id="pauseSchedule",
     response_model_exclude_none=True,
-    responses=refusals(400, 401, 403, 404),
+    responses=_REFUSALS,
 )
 def pause_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse, urls: Urls) -> ScheduleInfo:
     """Open no run until the schedule is resumed. Jobs that are under way go on."""
@@ -224,7 +225,7 @@ def pause_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse, urls:
     "/schedules/{schedule_id}/resume",
     operation_id="resumeSchedule",
     response_model_exclude_none=True,
-    responses=refusals(400, 401, 403, 404),
+    responses=_REFUSALS,
 )
 def resume_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse, urls: Urls) -> ScheduleInfo:
     """Open runs again. Nominal times of the pause are past and gone."""
@@ -236,7 +237,7 @@ def resume_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse, urls
     operation_id="deleteSchedule",
     status_code=204,
     response_class=Response,
-    responses=refusals(400, 401, 403, 404),
+    responses=_REFUSALS,
 )
 def delete_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse) -> Response:
     """Forget a schedule. Its jobs and their results stay."""
@@ -249,7 +250,7 @@ def delete_schedule(schedule_id: ScheduleId, caller: Manager, parts: InUse) -> R
     "/schedules/{schedule_id}/runs",
     operation_id="listRuns",
     response_model_exclude_none=True,
-    responses=refusals(400, 401, 403, 404),
+    responses=_REFUSALS,
 )
 def list_runs(
     schedule_id: ScheduleId,

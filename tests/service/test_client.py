@@ -435,6 +435,12 @@ def test_geojson_goes_as_it_is_and_other_formats_are_read_here(tmp_path: Path) -
     assert {tuple(place) for place in read["coordinates"][0][0]} == {tuple(place) for place in ring}
 
 
+def test_a_country_is_not_too_large_to_be_sent() -> None:
+    """Schedules cut it into jobs; what is too large for one job, the server says."""
+    germany = "POLYGON((6 50, 8.3 54.9, 14.3 53.7, 15 51, 13.8 48.6, 10.4 47.4, 7.6 47.6, 6 50))"
+    assert area_of(germany)["type"] == "MultiPolygon"
+
+
 def test_a_client_needs_no_package_of_the_server_or_of_mapping(server: Server, finished: str, tmp_path: Path) -> None:
     absent = [
         "numpy",
