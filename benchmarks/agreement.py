@@ -2,10 +2,7 @@
 
     python benchmarks/agreement.py deploy/models/vdual-simclr ../shared/data/reben ../shared/stac/reben/catalog.json
 
-Accuracy and mean variances are in points, hundredths. Each patch is mapped through the catalogue and asked about twice:
-as the evaluation asks, with the model's strides starting at the patch's corner, and "aligned", with strides that start on
-the lattice of the patch's CRS, as a map's do. Patches of reBEN start at multiples of 1200 m from the corner of a tile, which
-is seldom a whole stride of 80 m from that lattice. Nothing else differs: around a patch neither sees anything.
+Accuracy and mean variances are in points, hundredths. Around a patch neither sees anything.
 """
 
 import argparse
@@ -22,7 +19,6 @@ import numpy.typing as npt
 import onnx
 import rasterio
 from rasterio.warp import transform_geom
-from torch.nn import functional
 
 from contract.bundle import PROBABILITIES, Provider
 from contract.grid import Grid
@@ -33,8 +29,8 @@ from training.data.rasters import read_grid
 from training.data.reben import ReBEN
 from training.data.sample import BandChoice, Sample
 from training.evaluate.answers import Answers
-from training.evaluate.exam import Conditions, Exam, each_plane
-from training.tensors import Inputs, Prediction, Predictor
+from training.evaluate.exam import Conditions, Exam
+from training.tensors import Predictor
 from workers.aoi import read_aoi
 from workers.bundle import Bundle, find_bundle
 from workers.folder import JobFolder
@@ -55,11 +51,6 @@ class Patch:
     sample: Sample
     grid: Grid
 
-    def beyond_strides(self, alignment_px: int) -> tuple[int, int]:
-        """Rows and columns from the last whole stride of the lattice to the patch's first pixel."""
-        row, col = self.grid.lattice_origin
-        return row % alignment_px, col % alignment_px
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Said:
@@ -75,20 +66,6 @@ class Said:
     def figures(self) -> npt.NDArray[np.float64]:
         """`FIGURES` in points, (4,)."""
         return 100 * np.array([(self.classes == self.label).mean(), *self.variances.mean(axis=1)])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shifted:
-    """A predictor whose strides start some rows and columns before the image."""
-
-    predictor: Predictor
-    rows: int
-    cols: int
-
-    def __call__(self, inputs: Inputs) -> Prediction:
-        """The predictor's answer at the pixels of the image."""
-        moved = each_plane(inputs, lambda plane: functional.pad(plane, (self.cols, 0, self.rows, 0)))
-        return each_plane(self.predictor(moved), lambda plane: plane[..., self.rows :, self.cols :])
 
 
 def main() -> None:
@@ -123,14 +100,12 @@ def patches(archive: Path, bundle: Bundle, split: str) -> Iterator[Patch]:
 
 
 def compared(patch: Patch, bundle: Bundle, *, predictor: Predictor, catalogue: str) -> dict[str, Said]:
-    """What the map, the evaluation and the aligned evaluation say of every labelled pixel of a patch."""
-    rows, cols = patch.beyond_strides(bundle.manifest.alignment_px)
+    """What the map and the evaluation say of every labelled pixel of a patch."""
     answers = examined(patch, bundle, predictor)
-    aligned = examined(patch, bundle, Shifted(predictor=predictor, rows=rows, cols=cols))
     classes, variances = mapped(patch, bundle, catalogue)
     row, col = answers.position.T
     on_map = Said(label=answers.label, classes=classes[row, col], variances=variances[:, row, col])
-    return {"map": on_map, "evaluation": said_by(answers), "aligned": said_by(aligned)}
+    return {"map": on_map, "evaluation": said_by(answers)}
 
 
 def examined(patch: Patch, bundle: Bundle, predictor: Predictor) -> Answers:

@@ -59,6 +59,13 @@ class RasterGrid:
         middles = [(0.0, rows / 2), (cols, rows / 2), (cols / 2, rows), (cols / 2, 0.0)]
         return footprints(self.crs, np.array([[self.transform @ middle for middle in middles]]))[0]
 
+    @property
+    def lattice_origin(self) -> tuple[int, int]:
+        """Row and column of the first pixel, counted in pixels from where y and x are 0; (0, 0) without a CRS."""
+        if self.crs is None:
+            return 0, 0
+        return round(self.transform.f / self.transform.e), round(self.transform.c / self.transform.a)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Raster:

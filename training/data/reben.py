@@ -94,6 +94,7 @@ class ReBEN:
             entry=entry,
             observations={Modality.S2: reflectance(s2), Modality.S1: decibel(s1)},
             labels=self._label_table.labels(codes),
+            lattice_origin=s2.grid.lattice_origin,
             image_labels=line.labels,
         )
 

@@ -71,6 +71,8 @@ class Sample:
     """A modality is absent where the archive has none for this sample."""
     labels: npt.NDArray[np.uint8] | None = None
     """(rows, columns) legend values, `NO_LABEL` where there is none."""
+    lattice_origin: tuple[int, int] = (0, 0)
+    """Row and column of the first pixel on the lattice that all grids of its CRS share; (0, 0) where that is not known."""
     image_labels: tuple[str, ...] = ()
     """Names of the classes of the whole image, as the archive gives them."""
 

@@ -43,11 +43,22 @@ class Conditions:
         if self.halo_px % self.alignment_px:
             raise ValueError(f"halo of {self.halo_px} px is no multiple of the {self.alignment_px} px alignment")
 
-    def padded(self, inputs: Inputs) -> Inputs:
-        """The batch with the halo around it, and filled up to whole strides below and on the right."""
-        rows, columns = (self.halo_px - length % -self.alignment_px for length in inputs.s2.shape[-2:])
-        margins = (self.halo_px, columns, self.halo_px, rows)
-        return each_plane(inputs, lambda plane: functional.pad(plane, margins))
+    def margins(self, origin: tuple[int, int]) -> tuple[int, int]:
+        """Rows above and columns left of a sample: the halo, and what is left to a whole stride of the lattice."""
+        row, column = origin
+        return self.halo_px + row % self.alignment_px, self.halo_px + column % self.alignment_px
+
+    def padded(self, inputs: Inputs, origin: tuple[int, int] = (0, 0)) -> Inputs:
+        """The batch with the halo around it, filled up to whole strides on every side.
+
+        Args:
+            inputs: Of one shape.
+            origin: Row and column of the first pixel on the lattice on whose whole strides a map's chips start.
+        """
+        above, left = self.margins(origin)
+        rows, columns = inputs.s2.shape[-2:]
+        below, right = (self.halo_px - length % -self.alignment_px for length in (above + rows, left + columns))
+        return each_plane(inputs, lambda plane: functional.pad(plane, (left, right, above, below)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,13 +90,13 @@ class Exam:
         places = tuple(dict.fromkeys(part.places[0] for part in parts))
         return join([_placed(part, places) for part in parts])
 
-    def predict(self, inputs: Inputs) -> Prediction:
+    def predict(self, inputs: Inputs, origin: tuple[int, int] = (0, 0)) -> Prediction:
         """The prediction at every pixel of a batch, padded for the model and cropped afterwards, on the CPU."""
         rows, columns = inputs.s2.shape[-2:]
-        halo_px = self.conditions.halo_px
-        inside = np.s_[..., halo_px : halo_px + rows, halo_px : halo_px + columns]
+        above, left = self.conditions.margins(origin)
+        inside = np.s_[..., above : above + rows, left : left + columns]
         with torch.inference_mode():
-            answer = self.predictor(self.conditions.padded(inputs))
+            answer = self.predictor(self.conditions.padded(inputs, origin))
         return each_plane(answer, lambda plane: plane[inside].float().cpu())
 
     def _ask(self, index: int, sample: Sample, view: View) -> Answers:
@@ -97,7 +108,7 @@ class Exam:
         observed = (shown.inputs.s2_valid + shown.inputs.s1_valid)[0, 0].numpy() > 0
         classes = class_indices(labels, self.legend)
         chosen = _first(observed & (classes >= 0), order, self.conditions.pixels_per_sample)
-        answer = self.predict(shown.inputs)
+        answer = self.predict(shown.inputs, sample.lattice_origin)
         self._refuse_unusable(answer, sample)
 
         def at_chosen(plane: Tensor) -> npt.NDArray[np.float32]:

@@ -68,7 +68,7 @@ def write_maps(folder: Path, exam: Exam, *, samples: int = 4) -> Path:
 def map_sample(exam: Exam, sample: Sample) -> MappedSample:
     """The panels of a sample."""
     inputs = inputs_of(sample, exam.conditions.bands)
-    answer = exam.predict(inputs)
+    answer = exam.predict(inputs, sample.lattice_origin)
     observed = (inputs.s2_valid + inputs.s1_valid)[0, 0].numpy() > 0
     nothing = np.full(observed.shape, -1)
     labels = nothing if sample.labels is None else class_indices(sample.labels, exam.legend)

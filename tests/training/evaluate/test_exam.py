@@ -84,6 +84,21 @@ def test_a_sample_is_padded_with_unobserved_pixels_to_whole_strides() -> None:
     assert inputs.s2.abs().sum() == sample.s2.abs().sum()
 
 
+def test_strides_start_on_the_lattice_of_the_sample() -> None:
+    columns = torch.arange(200.0)
+
+    def within_a_stride(inputs: Inputs) -> Prediction:
+        answer = formula(inputs)
+        rows, cols = inputs.s2.shape[-2:]
+        return replace(answer, total=(10 * (columns[:rows, None] % 4) + columns[:cols] % 4).expand_as(answer.total))
+
+    sample = replace(landscape(), lattice_origin=(-7, 13))
+    conditions = Conditions(halo_px=8, alignment_px=4)
+    answers = Exam(predictor=within_a_stride, samples=[sample], legend=LEGEND, conditions=conditions).answers()
+    row, column = answers.position.T
+    np.testing.assert_array_equal(answers.total, 10 * ((row - 7) % 4) + (column + 13) % 4)
+
+
 def test_a_halo_is_cut_off_again() -> None:
     def context(inputs: Inputs) -> Prediction:
         answer = formula(inputs)
