@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from landsigma.output import print_json
-from landsigma.places import engine_folder, shelves
+from landsigma.places import shelves
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at exported models.")
 
@@ -71,6 +71,7 @@ def bundle_warm(
     """Load and run every graph here, so that TensorRT builds its engines now and not in the first job."""
     from workers.bundle import find_bundle
     from workers.model import Model
+    from workers.providers import engine_folder
     from workers.terminal import stderr, stdout, wait_for
 
     found, engines = find_bundle(bundle, shelves()), engine_folder()

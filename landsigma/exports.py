@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from landsigma.places import engine_folder, shelves, writing
+from landsigma.places import shelves, writing
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make models ready for mapping.")
 
@@ -66,6 +66,7 @@ def export_tensorrt(
     from contract.bundle import Provider
     from export.tensorrt import build_engine
     from workers.bundle import find_bundle, verify_bundle
+    from workers.providers import engine_folder
     from workers.terminal import stdout, wait_for
 
     found, engines = find_bundle(bundle, shelves()), out or engine_folder()

@@ -22,7 +22,7 @@ from contract.errors import (
 )
 from contract.request import DEFAULT_BLOCK_PX, DEFAULT_MAX_LOST_FRACTION, MapOptions, MapRequest
 from landsigma.output import print_json
-from landsigma.places import absolute, engine_folder, shelves
+from landsigma.places import absolute, shelves
 
 if TYPE_CHECKING:
     from contract.ledger import Ledger
@@ -137,6 +137,7 @@ def map_(  # noqa: PLR0913  a command line has one parameter for each option
 def _run(request: MapRequest, out: Path, *, threads: int, resume: bool, as_json: bool) -> None:
     from workers.folder import JobFolder
     from workers.progress import ProgressBar
+    from workers.providers import engine_folder
     from workers.reading import SceneReader
     from workers.run import run_in_folder
     from workers.terminal import print_result, wait_for
@@ -172,6 +173,7 @@ def _print_estimate(request: MapRequest, *, threads: int, as_json: bool) -> None
     from workers.bundle import find_bundle
     from workers.estimate import estimate
     from workers.model import Model
+    from workers.providers import engine_folder
     from workers.reading import SceneReader
     from workers.terminal import print_rows, wait_for
 

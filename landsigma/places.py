@@ -1,6 +1,5 @@
 """Where things are that commands share."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +10,6 @@ from contract.errors import OutputNotWritable
 def shelves() -> tuple[Path, ...]:
     """Folders with bundles: those shipped."""
     return (Path(__file__).resolve().parents[1] / "deploy" / "models",)
-
-
-def engine_folder() -> Path:
-    """Where TensorRT engines are kept: https://specifications.freedesktop.org/basedir-spec/latest/."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "landsigma" / "engines"
 
 
 def absolute(name: str) -> str:

@@ -109,7 +109,7 @@ class Worker:
             raise BundleInvalid(
                 name,
                 f"it is {found}, and the job was planned with {planned.name} {planned.version}, manifest {planned.sha256}; "
-                "put that one back, or start anew in another --out",
+                "put that one back, or start anew",
             )
         return bundle
 
