@@ -2,10 +2,8 @@
 
     python benchmarks/closed_form.py runs/NAME/model.pt
 
-Logits are drawn as the closed forms take them, independent by class, and as the embedding makes them, correlated. Closed
-forms and samples start from the same variances at pixels, so interpolation has no part in their ratio. With independent
-classes it is the form of the closed one: its slope for small variances fits probabilities of a half. With correlated ones
-it is also what classes share: read-outs of the same dimensions move together, and probabilities less than their logits.
+Logits are drawn independent by class, and as the embedding makes them, correlated. Closed forms and samples start from the
+same variances at pixels, so interpolation has no part in their ratio.
 """
 
 import argparse
@@ -50,9 +48,7 @@ def main() -> None:
         mean, covariance = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         alone = torch.diag_embed(covariance.diagonal(dim1=1, dim2=2))
         for classes, used in (("independent", alone), ("correlated", covariance)):
-            print(
-                f"| {sensors} | {classes} | {line(closed(mean, alone), sampled(mean, used, generator))} |", flush=True
-            )
+            print(f"| {sensors} | {classes} | {line(closed(mean, used), sampled(mean, used, generator))} |", flush=True)
 
 
 @torch.no_grad()
@@ -76,7 +72,10 @@ def closed(mean: torch.Tensor, covariance: torch.Tensor) -> tuple[Array, Array, 
     """Probabilities (P, K), total and embedding variance (P,)."""
     logits = Logits(mean=mean.T[None, :, :, None], variance=covariance.diagonal(dim1=1, dim2=2).T[None, :, :, None])
     probabilities = logits.mean_field.softmax(dim=1)
-    total, embedding = variances(probabilities, logits.variance)
+    # Less the mean of all, weighted by their probabilities.
+    less = torch.eye(mean.shape[1]) - probabilities[0, :, :, 0].T[:, None]  # (P, K, K)
+    contrast = (less @ covariance * less).sum(dim=2)  # (P, K)
+    total, embedding = variances(probabilities, contrast.T[None, :, :, None])
     return probabilities[0, :, :, 0].T.numpy(), total.flatten().numpy(), embedding.flatten().numpy()
 
 

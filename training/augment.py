@@ -215,9 +215,9 @@ def _radiometry(inputs: Inputs, config: AugmentConfig, generator: torch.Generato
     s2, s1 = inputs.s2, inputs.s1
     gain = (1 + _shift(s2[:, :1], config.s2_gain, generator)) * (1 + _shift(s2, config.s2_band_gain, generator))
     s2 = torch.addcmul(_shift(s2, config.s2_offset, generator), s2, gain)
-    s2 = torch.addcmul(s2, _shift(s2[:, :1], config.s2_noise, generator), _normal(s2, generator))
+    s2 = torch.addcmul(s2, _mostly_little(s2, config.s2_noise, generator), _normal(s2, generator))
     offset_db = _shift(s1[:, :1], config.s1_offset_db, generator) + _shift(s1, config.s1_band_offset_db, generator)
-    noise_db = torch.addcmul(offset_db, _shift(s1[:, :1], config.s1_noise_db, generator), _normal(s1, generator))
+    noise_db = torch.addcmul(offset_db, _mostly_little(s1, config.s1_noise_db, generator), _normal(s1, generator))
     return _observed(inputs, s2=s2, s1=s1 + noise_db)
 
 
@@ -290,6 +290,11 @@ def _chosen(chips: int, share: float, generator: torch.Generator) -> Tensor:
 def _shift(chips: Tensor, largest: float, generator: torch.Generator) -> Tensor:
     """(N, bands, 1, 1), between -largest and largest."""
     return uniform((*chips.shape[:2], 1, 1), (-largest, largest), generator)
+
+
+def _mostly_little(chips: Tensor, most: float, generator: torch.Generator) -> Tensor:
+    """(N, 1, 1, 1), the square of an even draw: half are below a quarter of the most. Whole scenes have little noise."""
+    return most * uniform((len(chips), 1, 1, 1), (0.0, 1.0), generator).square()
 
 
 def _normal(chips: Tensor, generator: torch.Generator) -> Tensor:

@@ -20,6 +20,7 @@ from training.evaluate.answers import Answers, join
 from training.evaluate.conformal import fit_thresholds
 from training.evaluate.exam import Conditions, Exam, each_plane, inputs_of
 from training.losses.classification import IGNORED
+from training.models.encoder import seen_shares
 from training.models.expert import Expert, fuse
 from training.models.layers import STRIDE
 from training.models.mapping import MappingModel
@@ -50,6 +51,9 @@ class Fold:
 
     model: MappingModel
     samples: Sequence[Sample]
+    known: Tensor
+    """(K,) bool: classes that are judged. One that lies mostly in the fold's own places is new to this model, and not to
+    the one that is calibrated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,8 +68,8 @@ class HeldOut:
 
     def loss(self, numbers: "Numbers") -> Tensor:
         """Brier score summed over labelled pixels."""
-        seen = (functional.avg_pool2d(valid, STRIDE) for valid in (self.inputs.s2_valid, self.inputs.s1_valid))
-        trust = [share * weight for share, weight in zip(seen, numbers.expert_weights, strict=True)]
+        shares = seen_shares(self.inputs)
+        trust = [share * weight for share, weight in zip(shares, numbers.expert_weights, strict=True)]
         logits = self.model.read_out(self.inputs, fuse(self.experts, trust))
         # What a temperature divides is the logit, mean and deviation alike.
         scaled = Logits(
@@ -137,6 +141,7 @@ def _held_out(fold: Fold, index: int, conditions: Conditions) -> HeldOut:
     if sample.labels is None:
         raise SampleInvalid(path=sample.entry.name, found="no label map", needed="one, to calibrate on")
     target = torch.from_numpy(class_indices(sample.labels, model.legend))[None]
+    target = target.where(fold.known[target.clamp_min(0)], IGNORED)
     rows, columns = (-length % conditions.alignment_px for length in target.shape[1:])
     halo_px = conditions.halo_px
     kept_px = min(conditions.alignment_px, halo_px)  # whole cells; interpolation at the edge looks one further
@@ -187,4 +192,5 @@ def _answers(fold: Fold, fitted: Calibration, config: CalibrateConfig, condition
         legend=fold.model.legend,
         conditions=replace(conditions, pixels_per_sample=config.pixels_per_sample),
     )
-    return exam.answers()
+    answers = exam.answers()
+    return answers.at(fold.known.numpy()[answers.label])

@@ -16,15 +16,16 @@ from training.augment import AugmentConfig, apply_d4, augment, undo_d4
 from training.data.chips import Batch, Chips
 from training.losses.contrastive import contrastive_loss
 from training.losses.divergence import divergence_loss, divergence_per_dimension
-from training.models.encoder import Encoder
+from training.models.encoder import SEEN, Encoder, seen_shares
 from training.models.expert import Expert
 from training.models.layers import STRIDE
 from training.optimise import OptimiserConfig, averaged, clip, make_optimiser, ramp, refuse_non_finite
 from training.run import Run
 from training.tensors import Inputs
+from training.variances import VarianceConfig, restoration
 
-SEEN: Final = 0.5
-"""Share of observed pixels from which a location can be compared."""
+VARIANCE_RATE: Final = 10.0
+"""Learning rate of the variances, of the means': they follow what the means leave open, which changes with every step."""
 
 
 class PretrainConfig(Record):
@@ -55,6 +56,11 @@ class PretrainConfig(Record):
     """Per dimension."""
     collapse_nats: float = Field(default=0.02, ge=0)
     """Divergence per dimension below which the embedding has collapsed and training stops."""
+    restoration_weight: float = Field(default=0.1, ge=0)
+    """Of what the views leave open of the embedding of clear ground. Contrast alone does not teach sigma: a draw that strays
+    never finds its other half more often than the mean does."""
+    variances: VarianceConfig = VarianceConfig()
+    """How variances are fitted once the means are learnt."""
     optimiser: OptimiserConfig = OptimiserConfig()
     augment: AugmentConfig = AugmentConfig(
         s2_noise=0.02,
@@ -110,7 +116,7 @@ def pretrain(fabric: Fabric, encoder: Encoder, chips: Iterator[Batch], config: P
     """
     average = averaged(encoder, config.optimiser)
     head = _head(encoder.config.latent, config)
-    optimiser, schedule = make_optimiser([(nn.ModuleList([encoder, head]), 1.0)], config.optimiser)
+    optimiser, schedule = make_optimiser(_parts(encoder, head), config.optimiser)
     trained = nn.ModuleDict({"encoder": encoder, "head": head})
     state = {"trained": trained, "average": average, "optimiser": optimiser, "schedule": schedule}
     model, wrapped = fabric.setup(Contrast(encoder, head, config), optimiser)
@@ -122,6 +128,8 @@ def pretrain(fabric: Fabric, encoder: Encoder, chips: Iterator[Batch], config: P
         weight = config.divergence_weight * ramp(step, steps=config.optimiser.steps, share=config.divergence_warm_up)
         refuse_non_finite(terms, step)
         loss = terms["contrastive"] + weight * terms["divergence"]
+        if "restoration" in terms:
+            loss = loss + config.restoration_weight * terms["restoration"]
         fabric.backward(loss)
         norm = clip(fabric, model, wrapped, config.optimiser, step)
         wrapped.step()
@@ -150,13 +158,16 @@ class Contrast(nn.Module):
         moments = matched.first, matched.second
         per_dimension = torch.stack([divergence_per_dimension(e.mean, e.log_variance) for e in moments]).mean(dim=0)
         draws = [self._draws(expert, generator) for expert in moments]
-        return {
+        terms = {
             "contrastive": contrastive_loss(
                 draws[0], draws[1], matched.image, temperature=config.temperature, combine=config.combine
             ),
             "divergence": divergence_loss(per_dimension, free_nats=config.free_nats),
             "divergence_per_dimension": per_dimension.mean().detach(),
         }
+        if self.encoder.config.variational and config.restoration_weight:
+            terms["restoration"] = restoration(self.encoder, (first, second), chips.inputs)
+        return terms
 
     def _draws(self, expert: Expert, generator: torch.Generator) -> Tensor:
         """Points on the unit sphere that stand for the experts, (S, n, d); without sigma, the means alone."""
@@ -183,8 +194,7 @@ def _views(
         Expert(mean=undo_d4(expert.mean, turn), log_variance=undo_d4(expert.log_variance, turn))
         for expert, turn in zip(encoder.experts(turned), turns, strict=True)
     ]
-    seen = tuple(functional.avg_pool2d(valid, STRIDE) for valid in (view.s2_valid, view.s1_valid))
-    return experts[0], experts[1], (seen[0], seen[1])
+    return experts[0], experts[1], seen_shares(view)
 
 
 def match(
@@ -248,6 +258,15 @@ def _head(latent: int, config: PretrainConfig) -> nn.Module:
     if config.head == "none":
         return nn.Identity()
     return nn.Sequential(nn.Linear(latent, latent), nn.ReLU(), nn.Linear(latent, latent))
+
+
+def _parts(encoder: Encoder, head: nn.Module) -> list[tuple[nn.Module, float]]:
+    """What is trained, with factors on the learning rate."""
+    branches = (encoder.s2, encoder.s1)
+    rest = nn.ModuleList([head, *(part for branch in branches for part in (branch.trunk, branch.mean))])
+    if not encoder.config.variational:
+        return [(rest, 1.0)]
+    return [(rest, 1.0), (nn.ModuleList([branch.log_variance for branch in branches]), VARIANCE_RATE)]
 
 
 def _refuse_collapse(nats: Tensor, step: int, config: PretrainConfig, encoder: Encoder) -> None:

@@ -28,10 +28,13 @@ from training.pretrain import pretrain
 from training.probe import class_weights, fine_tune
 from training.run import Run, Watch
 from training.setup import STATISTICS_SAMPLES, Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
+from training.variances import fit_variances
 
 ENCODER_NAME: Final = "encoder.pt"
 PROBE_NAME: Final = "probe.pt"
 MODEL_NAME: Final = "model.pt"
+LEARNT: Final = 0.5
+"""Share of a class's pixels from which a fold's model has learnt it."""
 OF_ONE_RUN: Final[Mapping[str, Any]] = {
     "hardware": True,
     "pretrain": {"optimiser": {"steps"}},
@@ -124,15 +127,16 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     folds = []
     for number, held_out in enumerate(parts):
         inside, outside = pool.parted(held_out)
+        kept = torch.tensor([place not in inside.places for place in learnt.places])
         if config.probe.encoder == "frozen":
-            kept = torch.tensor([place not in inside.places for place in learnt.places])
             fitted = deepcopy(model.cpu())
             fit_probe(fitted, moments, kept, config.probe, weights)
         else:
             encoder, _ = _encoder(config, outside, encoder_path)
             run = stage.run(f"calibrate/fold-{number}", encoder_path)
             fitted = fit_on(fabric, config, encoder, outside, run).cpu()
-        folds.append(Fold(model=fitted, samples=inside))
+        known = moments.counts[kept].sum(dim=0) >= LEARNT * moments.counts.sum(dim=0)
+        folds.append(Fold(model=fitted, samples=inside, known=known))
     calibration = calibrate(folds, config.calibrate, conditions(model))
     model.cpu().calibrate(calibration)
     model.doubt = doubt_of(model, moments, config.probe, weights, config.seed)
@@ -160,7 +164,11 @@ def pretrain_on(fabric: Fabric, config: TrainingConfig, pool: SamplePool, run: R
         steps=recipe.optimiser.steps,
         reached=run.reached(),
     )
-    return pretrain(fabric, new_encoder(config, pool), batches(fabric, config, pool, schedule), recipe, run)
+    encoder = pretrain(fabric, new_encoder(config, pool), batches(fabric, config, pool, schedule), recipe, run)
+    if not config.model.variational:
+        return encoder
+    schedule = Schedule(cut=schedule.cut, chips=recipe.chips, steps=recipe.variances.optimiser.steps)
+    return fit_variances(fabric, encoder, batches(fabric, config, pool, schedule), recipe.variances, run)
 
 
 def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: SamplePool, run: Run) -> MappingModel:

@@ -45,7 +45,7 @@ def test_an_exported_graph_passes_under_every_mask(model: MappingModel, full: on
 
 def test_a_graph_of_other_weights_is_refused_with_value_and_limit(model: MappingModel, lean: onnx.ModelProto) -> None:
     with pytest.raises(ParityFailed) as refused:
-        check_parity(model, changed(lean, "s2.mean.weight", 1.01), [chips()])
+        check_parity(model, changed(lean, "s2.mean.0.weight", 1.01), [chips()])
     error = refused.value
     assert (error.provider, error.limit) == ("CPUExecutionProvider", LIMITS["float32"].mean)
     assert error.value > error.limit
@@ -55,12 +55,14 @@ def test_a_graph_of_other_weights_is_refused_with_value_and_limit(model: Mapping
 
 def test_nan_never_passes(model: MappingModel, lean: onnx.ModelProto) -> None:
     with pytest.raises(ParityFailed) as refused:
-        check_parity(model, changed(lean, "s1.mean.bias", np.nan), [chips()], precision="int8")
+        check_parity(model, changed(lean, "s1.mean.0.bias", np.nan), [chips()], precision="int8")
     assert refused.value.value == np.inf
 
 
 def test_what_fails_can_still_be_measured(model: MappingModel, lean: onnx.ModelProto) -> None:
-    report = measure_parity(model, changed(lean, "s2.mean.weight", 1.01), [("as seen", chips()), ("as seen", chips())])
+    report = measure_parity(
+        model, changed(lean, "s2.mean.0.weight", 1.01), [("as seen", chips()), ("as seen", chips())]
+    )
     assert {(entry.case, entry.chips) for entry in report.outputs} == {("as seen", 2)}
     assert report.worst.max_error > LIMITS["float32"].maximum
 

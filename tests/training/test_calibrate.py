@@ -15,7 +15,7 @@ from contract.bundle import Calibration
 from tests.training.evaluate.examples import random_answers
 from tests.training.examples import LEGEND, STATISTICS, encoder, entry, inputs, model_config, observed, worn
 from training.calibrate import CalibrateConfig, Fold, Numbers, _held_out, calibrate, pooled
-from training.data.sample import BandChoice, Sample
+from training.data.sample import NO_LABEL, BandChoice, Sample
 from training.evaluate.answers import Answers
 from training.evaluate.conformal import fit_thresholds
 from training.evaluate.exam import Exam
@@ -85,6 +85,14 @@ def _labelled(index: int, truth: MappingModel, random: np.random.Generator) -> S
     return replace(sample, labels=VALUES[np.minimum(classes, 2)])
 
 
+def fold(model: MappingModel, samples: Sequence[Sample], *, unknown: int | None = None) -> Fold:
+    """A fold that judges every class but one."""
+    known = torch.ones(len(LEGEND.classes), dtype=torch.bool)
+    if unknown is not None:
+        known[unknown] = False
+    return Fold(model=model, samples=samples, known=known)
+
+
 def brier(model: MappingModel, samples: Sequence[Sample], calibration: Calibration) -> float:
     """Mean Brier score of all pixels."""
     model.calibrate(calibration)
@@ -98,16 +106,19 @@ def answers_of(model: MappingModel, samples: Sequence[Sample], *, pixels: int) -
 
 
 @pytest.mark.parametrize("sharpness", [0.5, 2.5])
-def test_the_temperature_undoes_logits_that_are_too_sharp_or_too_dull(sharpness: float) -> None:
+def test_the_temperature_undoes_logits_that_are_too_sharp_or_too_dull(
+    sharpness: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Labels are drawn from softmax(z); the model says `sharpness` times z."""
+    monkeypatch.setattr("training.calibrate.PRIOR", 0.0)
     model = by_pixel(sharpness)
-    fitted = calibrate([Fold(model=model, samples=drawn(12, by_pixel()))], CONFIG, conditions(model))
+    fitted = calibrate([fold(model, drawn(12, by_pixel()))], CONFIG, conditions(model))
     assert fitted.temperature == pytest.approx(sharpness, rel=0.05)
 
 
 def test_numbers_that_nothing_depends_on_stay_at_1() -> None:
     model = by_pixel()
-    fitted = calibrate([Fold(model=model, samples=drawn(4, model))], CONFIG, conditions(model))
+    fitted = calibrate([fold(model, drawn(4, model))], CONFIG, conditions(model))
     assert fitted.variance_scale == 1
     assert fitted.expert_weights == {Modality.S2: 1, Modality.S1: 1}
 
@@ -117,7 +128,7 @@ def test_an_expert_that_misleads_loses_its_weight(monkeypatch: pytest.MonkeyPatc
     truth = by_embedding()
     truth.calibrate(_numbers(s2=1, s1=0))
     model = by_embedding()
-    fitted = calibrate([Fold(model=model, samples=drawn(8, truth))], CONFIG, conditions(model))
+    fitted = calibrate([fold(model, drawn(8, truth))], CONFIG, conditions(model))
     assert fitted.expert_weights[Modality.S1] < fitted.expert_weights[Modality.S2] / 3
 
 
@@ -131,7 +142,7 @@ def test_labels_are_told_as_well_by_the_fitted_numbers_as_by_the_true_ones(
     true_numbers = _numbers(variance_scale=scale)
     truth.calibrate(true_numbers)
     samples = drawn(12, truth)
-    fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
+    fitted = calibrate([fold(model, samples)], CONFIG, conditions(model))
     assert brier(model, samples, fitted) <= brier(model, samples, true_numbers)
 
 
@@ -139,7 +150,7 @@ def test_labels_that_say_little_of_the_variance_do_not_make_it_vanish() -> None:
     """Labels are drawn without any variance of logits; that hardly shows, so it stays in the map."""
     truth, model = by_embedding(), by_embedding()
     truth.calibrate(_numbers(variance_scale=1e-9))
-    fitted = calibrate([Fold(model=model, samples=drawn(6, truth))], CONFIG, conditions(model))
+    fitted = calibrate([fold(model, drawn(6, truth))], CONFIG, conditions(model))
     assert 0.2 < fitted.variance_scale < 1
 
 
@@ -149,7 +160,7 @@ def test_what_is_fitted_is_what_an_exam_would_find() -> None:
     model = worn(MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)).eval()
     sample = drawn(1, by_pixel())[0]
     numbers = Numbers.of(torch.tensor([0.3, -0.4, 0.2, -0.6]))
-    held_out = _held_out(Fold(model=model, samples=[sample]), 0, conditions(model))
+    held_out = _held_out(fold(model, [sample]), 0, conditions(model))
     fitted = held_out.loss(numbers).item() / sample.labels.size
     temperature, variance_scale, s2, s1 = np.exp([0.3, -0.4, 0.2, -0.6])
     calibration = _numbers(temperature=temperature, variance_scale=variance_scale, s2=s2, s1=s1)
@@ -161,7 +172,7 @@ def test_the_fitted_numbers_explain_labels_as_well_as_those_that_made_them() -> 
     truth = by_embedding()
     truth.calibrate(numbers)
     samples, model = drawn(8, truth), by_embedding()
-    fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
+    fitted = calibrate([fold(model, samples)], CONFIG, conditions(model))
     best = brier(model, samples, numbers)
     assert brier(model, samples, _numbers()) > best + 0.01
     assert brier(model, samples, fitted) < best + 0.001
@@ -170,7 +181,7 @@ def test_the_fitted_numbers_explain_labels_as_well_as_those_that_made_them() -> 
 def test_thresholds_are_of_the_calibrated_model_with_samples_as_blocks() -> None:
     truth, model = by_pixel(), by_pixel(2.5)
     samples = drawn(7, truth)
-    fitted = calibrate([Fold(model=model, samples=samples)], CONFIG, conditions(model))
+    fitted = calibrate([fold(model, samples)], CONFIG, conditions(model))
     twin = by_pixel(2.5)
     twin.calibrate(fitted)
     answers = answers_of(twin, samples, pixels=300)
@@ -179,12 +190,27 @@ def test_thresholds_are_of_the_calibrated_model_with_samples_as_blocks() -> None
     assert len(fitted.conformal) == 6
 
 
+def test_what_a_fold_has_not_learnt_does_not_count() -> None:
+    """Of the labels of one class, all that the model says is wrong."""
+    samples = drawn(8, by_pixel())
+    swapped = [replace(each, labels=np.where(each.labels == 10, 40, each.labels).astype(np.uint8)) for each in samples]
+    without = [replace(each, labels=np.where(each.labels == 10, NO_LABEL, each.labels)) for each in samples]
+    without = [replace(each, labels=np.where(each.labels == 40, NO_LABEL, each.labels)) for each in without]
+
+    def fitted(seen: Sequence[Sample], unknown: int | None) -> Calibration:
+        return calibrate([fold(by_pixel(), seen, unknown=unknown)], CONFIG, conditions(by_pixel()))
+
+    judged, expected = fitted(swapped, 1), fitted(without, None)
+    assert judged.temperature == pytest.approx(expected.temperature, rel=1e-4)
+    assert fitted(swapped, None).temperature > 2 * judged.temperature
+
+
 def test_each_fold_is_answered_by_its_own_model() -> None:
     """Two models of which each is wrong about the other's samples."""
     samples = [drawn(5, by_pixel(sign)) for sign in (1, -1)]
 
     def temperature(*signs: int) -> float:
-        folds = [Fold(model=by_pixel(sign), samples=seen) for sign, seen in zip(signs, samples, strict=True)]
+        folds = [fold(by_pixel(sign), seen) for sign, seen in zip(signs, samples, strict=True)]
         return calibrate(folds, CONFIG, conditions(folds[0].model)).temperature
 
     assert temperature(1, -1) == pytest.approx(1, rel=0.1)
@@ -214,7 +240,7 @@ def test_numbers_are_fitted_on_no_more_samples_than_allowed_from_all_folds() -> 
     model = by_pixel()
     folds = [Recorded(drawn(5, model)), Recorded(drawn(4, model))]
     fitted = calibrate(
-        [Fold(model=by_pixel(), samples=samples) for samples in folds],
+        [fold(by_pixel(), samples) for samples in folds],
         CalibrateConfig(samples=3, pixels_per_sample=50, steps=2),
         conditions(model),
     )

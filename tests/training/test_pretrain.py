@@ -288,8 +288,7 @@ def test_what_is_not_finite_stops_the_run_before_it_reaches_the_weights() -> Non
 def test_an_embedding_that_fell_back_to_the_prior_stops_the_run(tmp_path: Path) -> None:
     network = encoder().train()
     for branch in (network.s2, network.s1):
-        nn.init.zeros_(branch.mean.weight)
-        nn.init.zeros_(branch.mean.bias)
+        nn.init.zeros_(branch.mean[0].weight)
         nn.init.zeros_(branch.log_variance.bias)
     run = Run(seed=1, folder=tmp_path, keep_every=1)
     with pytest.raises(EmbeddingCollapsed, match=r"at step 3, below 0.02"):

@@ -44,7 +44,7 @@ def test_a_new_encoder_knows_the_statistics_of_observed_pixels() -> None:
 
 def test_the_weights_of_a_new_encoder_depend_on_the_seed_alone() -> None:
     samples = pool([coloured(0), coloured(1)])
-    weights = [new_encoder(CONFIG.model_copy(update={"seed": seed}), samples).s2.mean.weight for seed in (5, 5, 6)]
+    weights = [new_encoder(CONFIG.model_copy(update={"seed": seed}), samples).s2.mean[0].weight for seed in (5, 5, 6)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 

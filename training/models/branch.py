@@ -71,7 +71,10 @@ class Branch(nn.Module):
         super().__init__()
         self.variational = model.variational
         self.trunk = ResNet50(bands + 1) if config.backbone == "resnet50" else CompactTrunk(bands + 1, config)
-        self.mean = nn.Conv2d(self.trunk.channels, model.latent, 1)
+        # Over the data, each dimension has the prior's mean and variance, so that sigma has a scale that nothing can shrink.
+        self.mean = nn.Sequential(
+            nn.Conv2d(self.trunk.channels, model.latent, 1, bias=False), nn.BatchNorm2d(model.latent, affine=False)
+        )
         if self.variational:
             self.log_variance = nn.Conv2d(self.trunk.channels, model.latent, 1)
             nn.init.zeros_(self.log_variance.weight)

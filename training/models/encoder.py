@@ -1,6 +1,7 @@
 """Encoder: both sensors' chips -> their experts -> one fused expert at each location."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from training.models.expert import Expert, fuse
 from training.models.layers import STRIDE
 from training.models.standardise import BandStatistics, Standardise
 from training.tensors import Inputs
+
+SEEN: Final = 0.5
+"""Share of observed pixels from which a location can be compared."""
 
 
 class Encoder(nn.Module):
@@ -51,5 +55,10 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Inputs, weights: Tensor) -> Expert:
         """The fused expert, of (N, d, H / 2, W / 2), under expert weights (2,) of S2 and S1."""
-        seen = [functional.avg_pool2d(valid, STRIDE) for valid in (inputs.s2_valid, inputs.s1_valid)]
-        return fuse(self.experts(inputs), [share * weight for share, weight in zip(seen, weights, strict=True)])
+        trust = [share * weight for share, weight in zip(seen_shares(inputs), weights, strict=True)]
+        return fuse(self.experts(inputs), trust)
+
+
+def seen_shares(inputs: Inputs) -> tuple[Tensor, Tensor]:
+    """Share of each location's pixels that Sentinel-2 and Sentinel-1 observed, (N, 1, H / 2, W / 2) each."""
+    return functional.avg_pool2d(inputs.s2_valid, STRIDE), functional.avg_pool2d(inputs.s1_valid, STRIDE)

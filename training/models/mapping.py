@@ -14,11 +14,13 @@ from training.models.encoder import Encoder
 from training.models.expert import Expert
 from training.models.latents import Latents
 from training.models.layers import STRIDE, upsample
-from training.models.predictive import Logits, variances
+from training.models.predictive import Logits, contrasts, variances
 from training.models.raw import raw_channels, raw_features, raw_validity
 from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
 from training.tensors import Inputs, Prediction
 
+USUAL: Final = 1.6
+"""Distance up to which surroundings are usual: of the training locations of `development.toml`, 95 % are nearer."""
 UNSEEN: Final = 1e-4
 """Weight of a location that no sensor has seen, beside 1."""
 
@@ -72,19 +74,31 @@ class MappingModel(nn.Module):
 
     def read_out(self, inputs: Inputs, expert: Expert) -> Logits:
         """Gaussian logits, (N, K, H, W), of a fused expert of (N, d, H / 2, W / 2)."""
-        weight = self.on_embedding.weight - self.on_embedding.weight.mean(dim=0, keepdim=True)
+        weight = self.centred_weight
         raw = self.raw(inputs)
         surroundings = self.surroundings(raw, inputs)
         around = upsample(self.on_surroundings(surroundings), CELL_PX)
         # A linear read-out grows without bound away from what it has learnt. Divided by the square of how far that is, it
         # says less and less instead, as the discriminant of heavy-tailed classes does.
-        strangeness = upsample(self.usual.distance(surroundings), CELL_PX).clamp_min(1).square()
+        strangeness = (upsample(self.usual.distance(surroundings), CELL_PX) / USUAL).clamp_min(1).square()
         mean = nn.functional.conv2d(expert.mean, weight)  # (N, K, H / 2, W / 2)
         variance = nn.functional.conv2d(expert.variance, weight.square())
         return Logits(
             mean=(at_pixels(mean, inputs) + self.on_raw(raw) + around) / (self.temperature * strangeness),
             variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
         )
+
+    def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
+        """Variance of each class's logit less the mean of all logits, weighted by the probabilities, (N, K, H, W)."""
+        # At locations, where there are four times fewer pixels: neither changes much within one.
+        at_locations = functional.avg_pool2d(probabilities, STRIDE)
+        contrast = contrasts(at_locations, expert.variance, self.centred_weight)
+        return at_pixels(contrast, inputs) * self.variance_scale / self.temperature.square()
+
+    @property
+    def centred_weight(self) -> Tensor:
+        """Of the logits on the embedding, without what all classes share, (K, d, 1, 1)."""
+        return self.on_embedding.weight - self.on_embedding.weight.mean(dim=0, keepdim=True)
 
     @property
     def radius_px(self) -> int:
@@ -110,7 +124,7 @@ class MappingModel(nn.Module):
         """Probabilities and variances of every pixel."""
         logits, expert = self.logits(inputs)
         probabilities = logits.mean_field.softmax(dim=1)
-        total, embedding = variances(probabilities, logits.variance)
+        total, embedding = variances(probabilities, self.contrast(probabilities, inputs, expert))
         return Prediction(
             probabilities=probabilities,
             total=total,

@@ -29,21 +29,39 @@ class Logits:
         return self.mean / torch.sqrt(1 + PROBIT * self.variance)
 
 
-def variances(probabilities: Tensor, logit_variance: Tensor) -> tuple[Tensor, Tensor]:
+def variances(probabilities: Tensor, contrast: Tensor) -> tuple[Tensor, Tensor]:
     """Total variance of the one-hot label and the part that the embedding causes, both (N, H, W).
 
-    Second moment of a sigmoid of a Gaussian (Mucsanyi et al. 2025, arXiv:2502.03366), for the logit of each class
-    against the mixture of the others.
+    Args:
+        probabilities: (N, K, H, W).
+        contrast: Variance of each class's logit less the mean of all logits, weighted by their probabilities,
+            (N, K, H, W); see `contrasts`.
     """
+    # Var[p_c] is p_c^2 C_c for small variances C_c of the contrast (delta method: dp_c = p_c (l_c - sum of p_k l_k)), and
+    # never above p_c (1 - p_c). In between, the form of the second moment of a sigmoid (Mucsanyi et al. 2025,
+    # arXiv:2502.03366), with the slope that the delta method asks for: its own, pi / 8, fits p_c of a half alone.
     spread = probabilities * (1 - probabilities)  # (N, K, H, W)
-    # The others' logit is taken as their mean, weighted by q_k = p_k / (1 - p_c), and logits as independent:
-    # D_c = s_c + sum over k != c of q_k^2 s_k. With weights q_k in place of q_k^2, and eight classes, variances come out
-    # half as large again as those of samples.
     # Sums over the others are sums, not the whole less one: near certainty nothing would be left of the difference.
     others = (
         1 - torch.eye(probabilities.shape[1], device=probabilities.device, dtype=probabilities.dtype)[:, :, None, None]
     )
-    weighted = functional.conv2d(probabilities.square() * logit_variance, others)
-    difference = logit_variance + weighted / functional.conv2d(probabilities, others).clamp_min(SMALL).square()
-    share = 1 - torch.rsqrt(1 + PROBIT * difference)
+    odds = probabilities / functional.conv2d(probabilities, others).clamp_min(SMALL)
+    share = 1 - torch.rsqrt(1 + 2 * odds * contrast)
     return spread.sum(dim=1), (spread * share).sum(dim=1)
+
+
+def contrasts(probabilities: Tensor, variance: Tensor, weight: Tensor) -> Tensor:
+    """Variance of each class's logit less the mean of all, weighted by their probabilities, (N, K, h, w).
+
+    Logits that read the same dimensions of the embedding vary together, and what they share moves no probability: of
+    logits taken as independent, variances of probabilities come out two to three times as large as those of samples.
+
+    Args:
+        probabilities: (N, K, h, w).
+        variance: Of each dimension of the embedding, (N, d, h, w).
+        weight: Of the logits on the embedding, (K, d, 1, 1).
+    """
+    mean_weight = functional.conv2d(probabilities, weight.transpose(0, 1))  # (N, d, h, w)
+    own = functional.conv2d(variance, weight.square())
+    shared = functional.conv2d(variance * mean_weight, weight)
+    return torch.relu(own - 2 * shared + (probabilities * shared).sum(dim=1, keepdim=True))  # not below 0 by rounding

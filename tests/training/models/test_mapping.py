@@ -11,7 +11,7 @@ from contract.bundle import Calibration
 from tests.training.examples import LEGEND, encoder, inputs, model_config, worn
 from training.models.latents import Latents
 from training.models.layers import upsample
-from training.models.mapping import MappingModel, at_pixels
+from training.models.mapping import USUAL, MappingModel, at_pixels
 from training.models.raw import raw_features
 from training.tensors import Inputs, Prediction
 
@@ -110,6 +110,7 @@ def test_logits_shrink_with_the_square_of_how_far_surroundings_are_from_what_is_
     strange = model.read_out(chips, expert)
     around = model.surroundings(model.raw(chips), chips).numpy()
     distance = _interpolated(0.15 * np.linalg.norm(around - 0.1, axis=1, keepdims=True), 8)
+    distance = distance / USUAL
     assert distance.min() < 1 < distance.max()
     np.testing.assert_allclose(strange.mean, plain.mean.numpy() / np.maximum(distance, 1) ** 2, rtol=1e-4, atol=1e-5)
     assert torch.equal(strange.variance, plain.variance)

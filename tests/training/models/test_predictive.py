@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from scipy.stats import spearmanr
 
-from training.models.predictive import Logits, variances
+from training.models.predictive import Logits, contrasts, variances
 
 PIXELS, CLASSES, SAMPLES = 200, 6, 20_000
 Arrays = NDArray[np.float64]
@@ -45,10 +45,15 @@ def _rows(maps: torch.Tensor) -> Arrays:
     return maps.permute(0, 2, 3, 1).reshape(PIXELS, -1).double().numpy()
 
 
+def _independent(probabilities: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
+    """Contrasts of logits that read one dimension of the embedding each."""
+    return contrasts(probabilities, variance, torch.eye(variance.shape[1], dtype=variance.dtype)[:, :, None, None])
+
+
 def _answer(logits: Logits) -> tuple[Arrays, Arrays, Arrays]:
     """Probabilities (pixels, classes), total and embedding variance (pixels)."""
     probabilities = logits.mean_field.softmax(dim=1)
-    total, embedding = variances(probabilities, logits.variance)
+    total, embedding = variances(probabilities, _independent(probabilities, logits.variance))
     return _rows(probabilities), _rows(total[:, None])[:, 0], _rows(embedding[:, None])[:, 0]
 
 
@@ -59,14 +64,40 @@ def test_probabilities_follow_the_mean_field_formula(logits: Logits) -> None:
 
 def test_variances_follow_their_formula(logits: Logits) -> None:
     p, total, embedding = _answer(logits)
-    s = _rows(logits.variance)
-    expected = np.zeros(PIXELS)
-    for c in range(CLASSES):
-        others = [k for k in range(CLASSES) if k != c]
-        difference = s[:, c] + sum((p[:, k] / (1 - p[:, c])) ** 2 * s[:, k] for k in others)
-        expected += p[:, c] * (1 - p[:, c]) * (1 - 1 / np.sqrt(1 + np.pi / 8 * difference))
+    less = np.eye(CLASSES) - p[:, None]  # (pixels, CLASSES, CLASSES)
+    contrast = np.einsum("pck,pk->pc", less**2, _rows(logits.variance))
+    expected = p * (1 - p) * (1 - 1 / np.sqrt(1 + 2 * p / (1 - p) * contrast))
     np.testing.assert_allclose(total, (p * (1 - p)).sum(axis=1), rtol=1e-4)
-    np.testing.assert_allclose(embedding, expected, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(embedding, expected.sum(axis=1), rtol=1e-3, atol=1e-6)
+
+
+def test_contrasts_are_variances_of_what_reads_the_same_embedding() -> None:
+    random = np.random.default_rng(3)
+    p, weight = softmax(random.normal(size=(2, 5, 3, 4)), axis=1), random.normal(size=(5, 7))
+    variance = random.gamma(1, 1, (2, 7, 3, 4))
+    covariance = np.einsum("kd,ld,ndhw->nhwkl", weight, weight, variance)
+    less = np.eye(5) - np.moveaxis(p, 1, -1)[..., None, :]
+    expected = np.einsum("nhwck,nhwkl,nhwcl->nchw", less, covariance, less)
+    found = contrasts(torch.from_numpy(p), torch.from_numpy(variance), torch.from_numpy(weight)[:, :, None, None])
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0])
+def test_of_logits_that_vary_together_embedding_variance_is_that_of_samples_to_a_fifth(scale: float) -> None:
+    random = np.random.default_rng(4)
+    mean, shared = random.normal(0, 2, (60, CLASSES)), random.normal(size=(1, 12))
+    weight = shared + 0.5 * random.normal(size=(CLASSES, 12))  # read-outs that are much alike
+    variance = scale * random.gamma(1, 0.1, (60, 12))
+    embeddings = np.sqrt(variance) * random.normal(size=(SAMPLES // 4, 60, 12))
+    draws = softmax(mean + embeddings @ weight.T, axis=2)
+    centred = weight - weight.mean(axis=0)
+    rows = {"p": mean, "v": variance @ centred.T**2, "e": variance}
+    maps = {name: torch.from_numpy(each)[:, :, None, None] for name, each in rows.items()}
+    p = Logits(mean=maps["p"], variance=maps["v"]).mean_field.softmax(dim=1)
+    embedding = variances(p, contrasts(p, maps["e"], torch.from_numpy(centred)[:, :, None, None]))[1].flatten()
+    theirs = draws.var(axis=0).sum(axis=1)
+    assert embedding.mean().item() == pytest.approx(theirs.mean(), rel=0.2)
+    assert spearmanr(embedding, theirs).statistic > 0.95
 
 
 def test_probabilities_are_close_to_the_mean_of_samples(logits: Logits, sampled: tuple[Arrays, Arrays]) -> None:
@@ -90,7 +121,8 @@ def test_with_two_classes_it_is_within_a_tenth_of_theirs() -> None:
     mean, variance = random.normal(0, 1.5, (50, 2)), random.gamma(2, 0.5, (50, 2))
     draws = softmax(mean + np.sqrt(variance) * random.normal(size=(SAMPLES, 50, 2)), axis=2)
     made = Logits(mean=torch.from_numpy(mean)[:, :, None, None], variance=torch.from_numpy(variance)[:, :, None, None])
-    embedding = variances(made.mean_field.softmax(dim=1), made.variance)[1].flatten()
+    p = made.mean_field.softmax(dim=1)
+    embedding = variances(p, _independent(p, made.variance))[1].flatten()
     assert embedding.mean().item() == pytest.approx(draws.var(axis=0).sum(axis=1).mean(), rel=0.1)
 
 
@@ -100,7 +132,8 @@ def test_variances_stay_in_their_bounds(scale: float, variance: float) -> None:
     generator = torch.Generator().manual_seed(0)
     mean = scale * torch.randn(2, 5, 4, 3, generator=generator)
     made = Logits(mean=mean, variance=variance * torch.rand(2, 5, 4, 3, generator=generator))
-    total, embedding = variances(made.mean_field.softmax(dim=1), made.variance)
+    p = made.mean_field.softmax(dim=1)
+    total, embedding = variances(p, _independent(p, made.variance))
     assert embedding.min() >= 0
     assert (total - embedding).min() >= 0
     assert total.max() <= 1 - 1 / 5 + 1e-6
@@ -113,5 +146,6 @@ def test_without_variance_of_logits_nothing_is_due_to_the_embedding() -> None:
 
 def test_embedding_variance_rises_with_the_variance_of_logits(logits: Logits) -> None:
     probabilities = logits.mean_field.softmax(dim=1)
-    less, more = (variances(probabilities, scale * logits.variance)[1] for scale in (1, 2))
+    contrast = _independent(probabilities, logits.variance)
+    less, more = (variances(probabilities, scale * contrast)[1] for scale in (1, 2))
     assert (more > less).all()
