@@ -22,7 +22,7 @@ from training.tensors import Inputs
 class VarianceConfig(Record):
     """How variances are fitted."""
 
-    optimiser: OptimiserConfig = OptimiserConfig(steps=200, learning_rate=5e-2, weight_decay=0)
+    optimiser: OptimiserConfig = OptimiserConfig(steps=200, learning_rate=2e-2, weight_decay=0)
     augment: AugmentConfig = AugmentConfig(
         s2_noise=0.04,
         s1_noise_db=2.0,
