@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workers.demo.scene import DemoScene
 
 SOURCE: Final = "demo"
-BUNDLE: Final = "spectral-rules"
+BUNDLE: Final = "vdual-simclr"
 app = typer.Typer()
 
 
