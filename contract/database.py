@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from sqlalchemy.orm import Session
 
 from contract.errors import LedgerUnusable
@@ -76,13 +77,13 @@ class Database(Closing):
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A session that only reads."""
-        with Session(self.engine) as session:
+        with _connected(self.engine), Session(self.engine) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """A transaction that may write; all of it is done, or nothing."""
-        with _writing(self.engine) as connection, Session(connection) as session:
+        with _connected(self.engine), _writing(self.engine) as connection, Session(connection) as session:
             yield session
             session.flush()
 
@@ -104,6 +105,20 @@ def _open(url: str) -> Engine:
         engine.dispose()
         raise
     return engine
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[None]:
+    """The wait for a connection as the error that users know: of the pool alone, no event tells (see `_translated`).
+
+    Raises:
+        LedgerUnusable: Others held all connections for too long.
+    """
+    try:
+        yield
+    except NoConnectionFree as error:
+        reason = f"all of its connections are in use ({error.args[0]}). Try again, or let fewer ask at once"
+        raise LedgerUnusable(_place(engine), reason) from error
 
 
 @contextmanager

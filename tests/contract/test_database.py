@@ -1,6 +1,7 @@
 """How the database is opened, migrated and lost, on SQLite and on PostgreSQL."""
 
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -9,7 +10,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from contract.database import Database, migrations
 from contract.dispatch import Dispatch
@@ -101,6 +102,21 @@ def test_an_unreachable_server_is_named_without_its_password(tmp_path: Path) -> 
         Ledger.open(f"postgresql+psycopg://me:secret@/jobs?host={tmp_path}")
     assert str(tmp_path) in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_a_reader_and_a_writer_without_a_free_connection_learn_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = partial(create_engine, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    monkeypatch.setattr("contract.database.create_engine", small)
+    path = tmp_path / "ledger.sqlite"
+    with Ledger.open(f"sqlite:///{path}") as ledger:
+        job_id = ledger.submit(REQUEST)
+        with ledger._database.engine.connect():  # noqa: SLF001  another thread's
+            for ask in (ledger.status, ledger.start):
+                with pytest.raises(LedgerUnusable, match=rf"{path} .* in use \(.* size 1 .* timeout 0.05\). Try again"):
+                    ask(job_id)
+        assert ledger.status(job_id).state is JobState.ACCEPTED
 
 
 def test_a_restarted_server_is_reached_again(postgres: PostgresServer) -> None:

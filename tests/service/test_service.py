@@ -7,9 +7,10 @@ import jsonschema
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine, create_engine
 
 from service.shelves import SHIPPED
-from tests.service.serving import Server, order, serving, settings_for
+from tests.service.serving import EXECUTION, Server, order, serving, settings_for
 from workers.demo.scene import DemoScene
 
 PROBLEM = "application/problem+json"
@@ -120,6 +121,28 @@ def test_a_server_without_a_broker_is_alive_and_not_ready(server: Server) -> Non
     answer = server.get("/ready")
     assert answer.status_code == 503
     assert answer.json() == {"ready": False, "database": True, "broker": False, "storage": True}
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/jobs"), ("POST", EXECUTION)])
+def test_a_database_whose_connections_are_all_in_use_is_away_for_a_while(
+    scene: DemoScene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
+    engines: list[Engine] = []
+
+    def small(url: str, **options: object) -> Engine:
+        engines.append(create_engine(url, pool_size=1, max_overflow=0, pool_timeout=0.05, **options))
+        return engines[-1]
+
+    monkeypatch.setattr("contract.database.create_engine", small)
+    with serving(settings_for(tmp_path, sources={"demo": str(scene.catalogue)}, sweep_s=600)) as running:
+        url, body = f"{running.address}{path}", order(scene)
+        with engines[0].connect():
+            answer = requests.request(method, url, json=body, timeout=30)
+            assert not running.get("/ready").json()["database"]
+        assert requests.request(method, url, json=body, timeout=30).ok
+    assert (answer.status_code, answer.headers["content-type"]) == (503, PROBLEM)
+    assert answer.json()["type"].endswith(":ledger-unusable")
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_figures_count_jobs_blocks_and_requests(other: Server, scene: DemoScene) -> None:
