@@ -24,7 +24,8 @@ FolderOf = Callable[[str], JobFolder]
 def open_storage(url: str, *, scratch: Path) -> FolderOf:
     """Gives the folder of each job, below a folder or a bucket; `scratch` is local, for what is on its way to a bucket.
 
-    Who may use a bucket is told by the environment, in the words of AWS: AWS_ACCESS_KEY_ID, AWS_REGION, AWS_ENDPOINT_URL...
+    Who may use a bucket is told by the environment, in the words of AWS: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,
+    AWS_REGION, AWS_ENDPOINT_URL and, for an endpoint without TLS, AWS_ALLOW_HTTP=true.
     """
     if "://" not in url:
         return lambda job_id: JobFolder(Path(url) / job_id)

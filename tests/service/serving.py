@@ -18,9 +18,9 @@ from contract.settings import Settings
 from service.app import create_app
 from service.shelves import SHIPPED
 from workers.demo.scene import DemoScene
-from workers.folder import JobFolder
 from workers.reading import SceneReader
 from workers.run import run_job
+from workers.storage import open_storage
 from workers.worker import Worker
 
 HOST = "127.0.0.1"
@@ -56,7 +56,7 @@ class Server:
 
     def work(self, job_id: str) -> MapResult:
         """Do the job as a worker would."""
-        folder = JobFolder(Path(self.settings.storage_url) / job_id)
+        folder = open_storage(self.settings.storage_url, scratch=self.settings.data_dir / "scratch")(job_id)
         folder.prepare()
         with Ledger.open(self.settings.database_url.get_secret_value()) as ledger:
             worker = Worker(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.serving import Server, order
+from tests.buckets import bucket
+from tests.service.serving import Server, order, serving, settings_for
 from workers.demo.scene import DemoScene
 
 
@@ -46,6 +47,24 @@ def test_a_range_is_those_bytes(server: Server, finished: str, asked: str, first
     assert answer.content == content[first:stop]
     begin = first % len(content)
     assert answer.headers["Content-Range"] == f"bytes {begin}-{begin + len(answer.content) - 1}/{len(content)}"
+
+
+def test_files_and_ranges_of_a_bucket_are_those_of_a_folder(
+    server: Server, finished: str, scene: DemoScene, tmp_path: Path
+) -> None:
+    content = path_of(server, finished, "landcover.tif").read_bytes()
+    with (
+        bucket("maps") as url,
+        serving(settings_for(tmp_path, storage_url=f"{url}/all", sources={"demo": str(scene.catalogue)})) as running,
+    ):
+        job_id = running.submit(order(scene))
+        running.work(job_id)
+        assert running.get("/ready").json()["storage"]
+        path = f"/jobs/{job_id}/files/landcover.tif"
+        whole, part = running.get(path), running.get(path, headers={"Range": "bytes=100-1099"})
+    assert (whole.status_code, whole.content) == (200, content)
+    assert (part.status_code, part.content) == (206, content[100:1100])
+    assert part.headers["Content-Range"] == f"bytes 100-1099/{len(content)}"
 
 
 @pytest.mark.parametrize("asked", ["bytes=10-5", "bytes=x-", "lines=0-1", "bytes=-", "bytes=0-1,4-5"])

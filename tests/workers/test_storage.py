@@ -6,11 +6,12 @@ from pathlib import Path
 
 import obstore
 import pytest
-from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store
+from obstore.store import LocalStore, MemoryStore, ObjectStore, S3Store, from_url
 
 from contract.errors import OutputNotWritable
 from contract.ledger import Ledger
 from contract.request import JobState
+from tests.buckets import bucket
 from tests.bundles import write_identity_bundle
 from tests.e2e.conftest import request_for
 from workers.block import work_blocks
@@ -63,17 +64,40 @@ def names(store: ObjectStore, prefix: str = "") -> list[str]:
     return sorted(entry["path"] for entries in obstore.list(store, prefix=prefix) for entry in entries)
 
 
+def rasters(store: ObjectStore, folder: str) -> dict[str, str]:
+    """Checksums of the rasters published there."""
+    found = [name for name in names(store, folder) if name.count("/") == folder.count("/") + 1]
+    return {
+        Path(name).name: hashlib.sha256(bytes(obstore.get(store, name).bytes())).hexdigest()
+        for name in found
+        if name.endswith(".tif")
+    }
+
+
 def test_machines_that_share_a_bucket_alone_make_the_same_map(
     scene: Path, expected: dict[str, str], tmp_path: Path
 ) -> None:
     store = MemoryStore()
     folder = BucketFolder(root=tmp_path / "scratch" / "job", store=store)
     mapped(scene, folder, tmp_path / "ledger.sqlite")
-    published = {name.removeprefix("job/"): bytes(obstore.get(store, name).bytes()) for name in names(store)}
-    rasters = {name: hashlib.sha256(published[name]).hexdigest() for name in expected}
-    assert rasters == expected
-    assert ITEM_NAME in published
+    assert rasters(store, "job") == expected
+    assert f"job/{ITEM_NAME}" in names(store)
     assert not list(folder.root.rglob("*.tif"))
+
+
+def test_a_bucket_behind_http_has_the_same_map_and_can_be_emptied(
+    scene: Path, expected: dict[str, str], tmp_path: Path
+) -> None:
+    with bucket("maps") as url:
+        folder = open_storage(f"{url}/all", scratch=tmp_path / "scratch")("job")
+        mapped(scene, folder, tmp_path / "ledger.sqlite")
+        store = from_url(url)
+        assert rasters(store, "all/job") == expected
+        assert f"all/job/{ITEM_NAME}" in names(store)
+        folder.clean()
+        assert not [name for name in names(store) if ".landsigma" in name]
+        folder.discard()
+        assert names(store) == []
 
 
 def test_cleaning_leaves_products_and_discarding_leaves_nothing(tmp_path: Path) -> None:
