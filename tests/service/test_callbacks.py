@@ -1,11 +1,17 @@
 """Subscribers are told of every move of their jobs once."""
 
 import json
+import logging
+import ssl
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
 from contract.callbacks import CallbackStore
 from contract.database import Database
@@ -13,7 +19,7 @@ from contract.ledger import Ledger
 from contract.request import JobState
 from contract.submission import Callbacks, Terms
 from service.addresses import Addresses
-from service.callbacks import Courier
+from service.callbacks import TRIES, Courier, client
 from service.storage import Results
 from tests.contract.examples import REQUEST, complete_all, planned, result
 
@@ -110,3 +116,75 @@ def test_a_job_without_moves_is_in_no_list(database: Database) -> None:
     ledger.submit(REQUEST, terms=Terms(callbacks=CALLBACKS))
     assert CallbackStore(database).moves(limit=10) == ()
     assert ledger.totals().jobs[JobState.ACCEPTED] == 1
+
+
+class Hook(HTTPServer):
+    """A subscriber with a certificate, and the paths that it was called at."""
+
+    def __init__(self, issuer: trustme.CA) -> None:
+        super().__init__(("127.0.0.1", 0), Listener)
+        self.heard: list[str] = []
+        self.connections = 0
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        issuer.issue_cert("127.0.0.1").configure_cert(self._tls)
+
+    def get_request(self) -> tuple[ssl.SSLSocket, tuple[str, int]]:
+        plain, address = self.socket.accept()
+        self.connections += 1
+        try:
+            return self._tls.wrap_socket(plain, server_side=True), address
+        except OSError:
+            plain.close()
+            raise
+
+
+class Listener(BaseHTTPRequestHandler):
+    server: Hook
+
+    def do_POST(self) -> None:
+        self.server.heard.append(self.path)
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def listening(issuer: trustme.CA) -> Iterator[Hook]:
+    with Hook(issuer) as hook:
+        thread = threading.Thread(target=hook.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield hook
+        finally:
+            hook.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_only_a_subscriber_whose_certificate_is_trusted_is_told(
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    trusted: bool,
+) -> None:
+    issuer = trustme.CA()
+    (issuer if trusted else trustme.CA()).cert_pem.write_to_path(tmp_path / "trusted.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+    ledger = Ledger(database)
+    with listening(issuer) as hook, client() as http, caplog.at_level(logging.INFO, "service.callbacks"):
+        uri = f"https://127.0.0.1:{hook.server_port}/failed"
+        ledger.dismiss(ledger.submit(REQUEST, terms=Terms(callbacks=Callbacks(failed_uri=uri))))
+        courier = Courier(
+            CallbackStore(database), ledger, Results(str(tmp_path), ledger), Addresses("https://maps.example.org"), http
+        )
+        assert courier.tell() == 1
+        assert courier.tell() == 0
+    assert hook.heard == (["/failed"] if trusted else [])
+    assert hook.connections == (1 if trusted else TRIES)
+    [(name, fields)] = [(record.getMessage(), vars(record)["landsigma_fields"]) for record in caplog.records]
+    assert name == ("callback" if trusted else "callback failed")
+    assert trusted or "certificate verify failed" in fields["reason"]
