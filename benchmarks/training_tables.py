@@ -45,12 +45,16 @@ VIEWS: dict[str, View] = {"both": as_given, "s2": only(Modality.S2), "s1": only(
 OBJECTIVES: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     # name: changes to [model], changes to [pretrain]
     "vdual": ({}, {}),
-    "dual": ({"variational": False}, {"divergence_weight": 0.0, "draws": 1}),
+    "dual": ({"variational": False}, {"divergence_weight": 0.0, "restoration_weight": 0.0, "draws": 1}),
+    "vdual-contrast": ({}, {"restoration_weight": 0.0}),
     "vdual-mean": ({}, {"combine": "mean"}),
     "vdual-head": ({}, {"head": "mlp"}),
     "vdual-common-grid": ({}, {"pairs": "common"}),
     "vdual-patch": ({}, {"level": "patch"}),
-    "dual-patch": ({"variational": False}, {"divergence_weight": 0.0, "draws": 1, "level": "patch"}),
+    "dual-patch": (
+        {"variational": False},
+        {"divergence_weight": 0.0, "restoration_weight": 0.0, "draws": 1, "level": "patch"},
+    ),
 }
 RANDOM = "random"
 """Objective of an encoder that was never pre-trained."""

@@ -58,7 +58,7 @@ class PretrainConfig(Record):
     """Divergence per dimension below which the embedding has collapsed and training stops."""
     restoration_weight: float = Field(default=0.1, ge=0)
     """Of what the views leave open of the embedding of clear ground. Contrast alone does not teach sigma: a draw that strays
-    never finds its other half more often than the mean does."""
+    never finds its other half more often than the mean does. 0: sigma is what contrast made of it."""
     variances: VarianceConfig = VarianceConfig()
     """How variances are fitted once the means are learnt."""
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -79,7 +79,7 @@ class PretrainConfig(Record):
     @property
     def steps(self) -> int:
         """Batches that are taken."""
-        return self.optimiser.steps
+        return self.optimiser.steps + (self.variances.optimiser.steps if self.restoration_weight else 0)
 
     @model_validator(mode="after")
     def _chips_of_a_pair_overlap(self) -> Self:

@@ -165,7 +165,7 @@ def pretrain_on(fabric: Fabric, config: TrainingConfig, pool: SamplePool, run: R
         reached=run.reached(),
     )
     encoder = pretrain(fabric, new_encoder(config, pool), batches(fabric, config, pool, schedule), recipe, run)
-    if not config.model.variational:
+    if not (config.model.variational and recipe.restoration_weight):
         return encoder
     schedule = Schedule(cut=schedule.cut, chips=recipe.chips, steps=recipe.variances.optimiser.steps)
     return fit_variances(fabric, encoder, batches(fabric, config, pool, schedule), recipe.variances, run)

@@ -22,7 +22,13 @@ def config(tmp_path: Path) -> TrainingConfig:
             "labelled": [{"kind": "reben", "folder": write_flat(tmp_path), "splits": ["train"]}],
             "unlabelled": [{"kind": "reben", "folder": tmp_path, "splits": ["val"]}],
             "model": {"latent": 4, "s2": THIN, "s1": THIN},
-            "pretrain": {"chips": 4, "chip_px": 16, "reach_px": 0, "optimiser": {"steps": 300}},
+            "pretrain": {
+                "chips": 4,
+                "chip_px": 16,
+                "reach_px": 0,
+                "optimiser": {"steps": 300},
+                "variances": {"optimiser": {"steps": 50}},
+            },
             "probe": {"chips": 2, "chip_px": 24, "batches": 70, "optimiser": {"steps": 30}},
             "calibrate": {"folds": 3},
             "hardware": {"accelerator": "cpu"},
@@ -32,7 +38,7 @@ def config(tmp_path: Path) -> TrainingConfig:
 
 @pytest.mark.parametrize(
     ("stage", "steps", "chips", "chip_px", "samples"),
-    [("pretrain", 300, 4, 16, 2), ("probe", 70, 2, 24, 1), ("calibrate", 70, 2, 24, 1)],
+    [("pretrain", 350, 4, 16, 2), ("probe", 70, 2, 24, 1), ("calibrate", 70, 2, 24, 1)],
 )
 def test_a_stage_takes_its_steps_on_its_samples(
     stage: StageName, steps: int, chips: int, chip_px: int, samples: int, config: TrainingConfig
