@@ -72,6 +72,7 @@ chip_px = 16
 reach_px = 8
 positions = 4
 optimiser = { steps = 4 }
+variances.optimiser = { steps = 2, learning_rate = 0.02 }
 [probe]
 chips = 4
 chip_px = 16
@@ -237,7 +238,7 @@ def test_a_dry_run_writes_nothing(
     before = files_of(tmp_path)
     ended = landsigma("train", stage, recipe, "--dry-run")
     assert ended.status == 0, ended.err
-    steps = {"pretrain": "204", "probe": "30", "calibrate": "30"}[stage]
+    steps = {"pretrain": "6", "probe": "30", "calibrate": "30"}[stage]
     rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in ended.out.splitlines() if "│" in line]
     assert ["steps", steps] in rows
     assert ["samples", "6 of 3 places"] in rows

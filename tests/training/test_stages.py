@@ -30,6 +30,7 @@ from training.probe import ProbeConfig
 from training.run import LOG_NAME
 from training.setup import Schedule, batches
 from training.stages import Stage, calibrate_stage, conditions, pretrain_stage, probe_stage
+from training.variances import VarianceConfig
 
 LABELLED = [coloured(index) for index in range(6)]
 """Two samples of each of three places."""
@@ -47,7 +48,15 @@ def config(*, variational: bool = True) -> TrainingConfig:
         name="tiny",
         classes=(10, 40, 80),
         model=model_config(variational=variational),
-        pretrain=PretrainConfig(chips=2, chip_px=16, reach_px=8, positions=3, collapse_nats=0, optimiser=few),
+        pretrain=PretrainConfig(
+            chips=2,
+            chip_px=16,
+            reach_px=8,
+            positions=3,
+            collapse_nats=0,
+            optimiser=few,
+            variances=VarianceConfig(optimiser=few),
+        ),
         probe=ProbeConfig(chips=2, chip_px=16, batches=3, optimiser=few),
         calibrate=CalibrateConfig(folds=3, steps=3, pixels_per_sample=50),
         hardware=Hardware(accelerator="cpu", threads=1),
