@@ -18,7 +18,7 @@ from service.addresses import GEOJSON, JSON, Addresses
 from service.intervals import Interval
 from service.problems import Refused
 from service.stac_records import COLLECTION
-from service.storage import ITEM_NAME, NotReady, Results
+from service.storage import ITEM_NAME, Results
 
 _PAGE: Final = 200
 """Jobs that are read at a time."""
@@ -111,7 +111,7 @@ class Catalogue:
     def _fits(self, job_id: str, criteria: Criteria) -> bool:
         try:
             outline = self._outline(job_id)
-        except (NotReady, Refused):  # removed since
+        except Refused:  # removed since
             return False
         if not criteria.when.meets(outline.start, outline.end):
             return False

@@ -1,6 +1,7 @@
 """What finished jobs have published, in a folder or in a bucket: read only."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -77,14 +78,11 @@ class Results:
 
         Raises:
             Refused: It is not there any more.
+            StorageUnusable: It cannot be read.
         """
         path = self._path(job_id, name)
-        try:
+        with _asking(path):
             meta = obstore.head(self._store, path)
-        except FileNotFoundError:
-            raise _gone(name) from None
-        except (BaseError, OSError) as error:
-            raise StorageUnusable(path, str(error)) from error
         etag = (meta["e_tag"] or f'"{meta["last_modified"].timestamp()}-{meta["size"]}"').removeprefix("W/")
         return Blob(path=path, size_bytes=meta["size"], etag=etag, changed=meta["last_modified"].timestamp())
 
@@ -93,14 +91,11 @@ class Results:
 
         Raises:
             Refused: It is not there any more.
+            StorageUnusable: It cannot be read.
         """
         path = self._path(job_id, name)
-        try:
+        with _asking(path):
             return bytes(obstore.get(self._store, path).bytes())
-        except FileNotFoundError:
-            raise _gone(name) from None
-        except (BaseError, OSError) as error:
-            raise StorageUnusable(path, str(error)) from error
 
     async def stream(self, blob: Blob, start: int, stop: int) -> AsyncIterator[bytes]:
         """The bytes from `start` up to `stop`, in parts."""
@@ -123,6 +118,12 @@ class Results:
 
 class StorageUnusable(OutputNotWritable):
     """The place of results cannot be read."""
+
+    def __str__(self) -> str:
+        return (
+            f"cannot read {self.path}: {self.reason}. Check that the place of results is there and may be read: "
+            "LANDSIGMA_STORAGE_URL and, of a bucket, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and the like"
+        )
 
 
 class NotReady(Refused):
@@ -147,6 +148,22 @@ def _store(storage_url: str) -> ObjectStore:
     if "://" in storage_url:
         return from_url(storage_url)
     return LocalStore(storage_url, mkdir=True)
+
+
+@contextmanager
+def _asking(path: str) -> Iterator[None]:
+    """Refusals of the place of results in words of ours.
+
+    Raises:
+        Refused: What was asked for is not there any more.
+        StorageUnusable: It cannot be read.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise _gone(path.rpartition("/")[2]) from None
+    except (BaseError, OSError) as error:
+        raise StorageUnusable(path, " ".join(str(error).split())) from error
 
 
 def _gone(name: str) -> Refused:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from contract.ledger import Ledger
+from service.storage import Results, StorageUnusable
 from tests.buckets import bucket
 from tests.service.serving import Server, order, serving, settings_for
 from workers.demo.scene import DemoScene
@@ -118,6 +120,15 @@ def test_a_link_out_of_the_results_is_not_followed(server: Server, scene: DemoSc
     path.unlink()
     path.symlink_to(secret)
     assert server.get(f"/jobs/{job_id}/files/landcover.tif").status_code == 404
+
+
+def test_a_file_that_cannot_be_read_is_no_file_that_cannot_be_written(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "job").write_text("no folder")
+    with Ledger.open(server.settings.database_url.get_secret_value()) as ledger:
+        results = Results(str(tmp_path), ledger)
+        for ask in (results.blob, results.read):
+            with pytest.raises(StorageUnusable, match=r"^cannot read job/a\.tif: .*LANDSIGMA_STORAGE_URL"):
+                ask("job", "a.tif")
 
 
 def test_a_job_that_is_not_done_has_no_results_yet(server: Server, scene: DemoScene) -> None:
