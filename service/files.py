@@ -31,13 +31,12 @@ FILE_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "The file.", "content": _ANY, "headers": _HEADERS},
     206: {"description": "The range.", "content": _ANY, "headers": _HEADERS},
     304: {"description": "The caller has this file already (`If-None-Match`)."},
-    **refusals(401, 403, 404, 416),
+    **refusals(400, 401, 403, 404, 416),
 }
-_OWN_ANSWERS: Final = FILE_ANSWERS | refusals(400)
 
 
-@router.get("/jobs/{job_id}/files/{name}", operation_id="getFile", response_class=Response, responses=_OWN_ANSWERS)
-@router.head("/jobs/{job_id}/files/{name}", operation_id="headFile", response_class=Response, responses=_OWN_ANSWERS)
+@router.get("/jobs/{job_id}/files/{name}", operation_id="getFile", response_class=Response, responses=FILE_ANSWERS)
+@router.head("/jobs/{job_id}/files/{name}", operation_id="headFile", response_class=Response, responses=FILE_ANSWERS)
 async def get_file(job_id: JobId, name: str, request: Request, caller: Reader, parts: InUse) -> Response:
     """A file that a job published, by its name in the job's folder. Serves ranges."""
     published = await run_in_threadpool(published_for, caller, parts.results, job_id)
@@ -47,10 +46,10 @@ async def get_file(job_id: JobId, name: str, request: Request, caller: Reader, p
 
 
 @router.get(
-    "/jobs/{job_id}/results/{output}", operation_id="getOutput", response_class=Response, responses=_OWN_ANSWERS
+    "/jobs/{job_id}/results/{output}", operation_id="getOutput", response_class=Response, responses=FILE_ANSWERS
 )
 @router.head(
-    "/jobs/{job_id}/results/{output}", operation_id="headOutput", response_class=Response, responses=_OWN_ANSWERS
+    "/jobs/{job_id}/results/{output}", operation_id="headOutput", response_class=Response, responses=FILE_ANSWERS
 )
 async def get_output(job_id: JobId, output: str, request: Request, caller: Reader, parts: InUse) -> Response:
     """One output of a job as it is, by its name in the results document. Serves ranges."""

@@ -77,7 +77,7 @@ def list_jobs(
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404),
 )
-def get_status(job_id: JobId, parts: InUse, caller: Reader, urls: Urls) -> StatusInfo:
+def get_status(job_id: JobId, caller: Reader, parts: InUse, urls: Urls) -> StatusInfo:
     """How far a job is: its state, blocks done, and how long it may still take."""
     return shown(parts.ledger, status_for(caller, parts.ledger, job_id), urls)
 
@@ -88,7 +88,7 @@ def get_status(job_id: JobId, parts: InUse, caller: Reader, urls: Urls) -> Statu
     response_model_exclude_none=True,
     responses=refusals(400, 401, 403, 404, 409),
 )
-def dismiss(job_id: JobId, parts: InUse, caller: Submitter, urls: Urls) -> StatusInfo:
+def dismiss(job_id: JobId, caller: Submitter, parts: InUse, urls: Urls) -> StatusInfo:
     """Dismiss a job that is not over. No block is finished afterwards; what is being worked stops within a batch of chips.
 
     A job that was dismissed before stays so. One that ended otherwise keeps its results: the answer is 409.

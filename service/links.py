@@ -24,7 +24,7 @@ from service.access import Caller, Reader
 from service.addresses import JSON, Addresses, Urls
 from service.bodies import body_of, described
 from service.files import FILE_ANSWERS, published_for, serve_file
-from service.ids import JobId, RunId
+from service.ids import FolderId, JobId, RunId
 from service.parts import InUse, Parts
 from service.problems import Refused
 from service.responses import refusals
@@ -85,7 +85,7 @@ async def make_run_links(run_id: RunId, caller: Reader, terms: Body, parts: InUs
 
 @router.get("/links/{token}/{folder}/{name}", operation_id="openLink", response_class=Response, responses=FILE_ANSWERS)
 @router.head("/links/{token}/{folder}/{name}", operation_id="headLink", response_class=Response, responses=FILE_ANSWERS)
-async def open_link(token: str, folder: str, name: str, request: Request, parts: InUse) -> Response:
+async def open_link(token: str, folder: FolderId, name: str, request: Request, parts: InUse) -> Response:
     """A file behind a signed link. Serves ranges."""
     subject = parts.signer.subject(token, time.time())
     media_type = await run_in_threadpool(_type_of, parts, subject, folder, name)

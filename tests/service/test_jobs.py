@@ -17,7 +17,8 @@ def listed(server: Server, query: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "path", ["/jobs/%00", "/jobs/%00/files/x", "/jobs/%00/results/x", "/jobs?run=%00", "/jobs?after=%00"]
+    "path",
+    ["/jobs/%00", "/jobs/%00/files/x", "/jobs/%00/results/x", "/jobs?run=%00", "/jobs?after=%00", "/links/x/%00/x"],
 )
 def test_what_is_no_id_is_refused_before_the_ledger_is_asked(server: Server, path: str) -> None:
     """PostgreSQL takes no text with a NUL."""
