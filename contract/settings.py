@@ -67,7 +67,8 @@ class Settings(BaseSettings):
     )
     """The ledger: sqlite:///PATH or postgresql+psycopg://USER:PASSWORD@HOST/NAME."""
     storage_url: str = Field(default_factory=lambda known: f"{known['data_dir']}/results")
-    """Where results go: a folder, or s3://BUCKET/PREFIX."""
+    """Where results go: a folder; or s3://BUCKET/PREFIX, with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and,
+    for a server of your own, AWS_ENDPOINT_URL beside it (and AWS_ALLOW_HTTP=true without TLS)."""
     broker_url: SecretStr | None = None
     """Redis for messages: redis://, rediss:// or redis+socket://. Unset: `landsigma serve` starts one of its own."""
     bundle_dirs: tuple[Path, ...] = ()
