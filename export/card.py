@@ -11,6 +11,7 @@ from export.evaluation import Split
 from export.failures import known_failures, untested
 from export.graphs import BundleParity
 from export.ground import Ground
+from export.parity import measures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +181,8 @@ def _parity(parity: BundleParity) -> Iterator[str]:
         limit = graph.report.limit
         for provider, output in dict.fromkeys((entry.provider, entry.output) for entry in graph.report.outputs):
             entries = [e for e in graph.report.outputs if (e.provider, e.output) == (provider, output)]
-            mean, most = max(e.mean_error for e in entries), max(e.max_error for e in entries)
-            pairs = (f"{mean:.1e} of {limit.mean:.0e}", f"{most:.1e} of {limit.maximum:.0e}")
+            judged = [each for entry in entries for each in measures(entry, limit)]
+            pairs = (_nearest(judged, "mean"), _nearest(judged, "maximum"))
             rows.append((f"`{graph.path}`", graph.report.precision, provider.value, output, *pairs))
     header = ("graph", "precision", "provider", "output", "mean error of its limit", "largest error of its limit")
     yield from _table(header, rows)
@@ -190,6 +191,13 @@ def _parity(parity: BundleParity) -> Iterator[str]:
     if untried:
         yield ""
         yield f"Not tried, since not at hand: {', '.join(untried)}."
+
+
+def _nearest(judged: Sequence[tuple[str, float, float]], measure: str) -> str:
+    """The error that is nearest to its limit."""
+    errors = ((value, limit) for name, value, limit in judged if name == measure)
+    value, limit = max(errors, key=lambda error: error[0] / error[1])
+    return f"{value:.1e} of {limit:.0e}"
 
 
 def _comparisons(parity: BundleParity) -> Iterator[str]:

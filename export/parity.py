@@ -142,7 +142,7 @@ def _refuse_failing(report: ParityReport) -> None:
     if not report.outputs:
         raise ValueError("parity on 0 chips says nothing; need at least one")
     for entry in report.outputs:
-        for measure, value, limit in _measures(entry, report.limit):
+        for measure, value, limit in measures(entry, report.limit):
             if not value <= limit:
                 raise ParityFailed(
                     provider=entry.provider.value,
@@ -154,7 +154,7 @@ def _refuse_failing(report: ParityReport) -> None:
                 )
 
 
-def _measures(entry: OutputParity, limit: Limit) -> tuple[tuple[str, float, float], ...]:
+def measures(entry: OutputParity, limit: Limit) -> tuple[tuple[str, float, float], ...]:
     """Name, value and limit of what is judged."""
     if entry.case == WILD_VALUES:
         return (("maximum", entry.max_error, limit.wild),)

@@ -5,8 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from contract.bundle import Provider
 from contract.evaluation import BundleEvaluation
+from export.card import _parity
+from export.chips import WILD_VALUES
 from export.failures import known_failures, untested
+from export.graphs import BundleParity, GraphParity
+from export.parity import LIMITS, OutputParity, ParityReport
 from tests.export.checkpoints import Trained
 from training.evaluate.bootstrap import Estimate
 from training.evaluate.report import Evaluation
@@ -49,6 +54,24 @@ def test_every_picture_on_the_card_is_in_the_bundle(card: str, bundle: Path) -> 
 def test_tables_have_as_many_cells_in_every_row(card: str) -> None:
     for table in re.findall(r"(?:^\|.*\n)+", card, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
+
+
+def test_errors_stand_beside_the_limit_that_they_are_held_to() -> None:
+    """Wild values have a limit of their own, and no mean is judged of them."""
+    about = {"provider": Provider.CPU, "output": "variance", "chips": 1}
+    report = ParityReport(
+        precision="int8",
+        limit=LIMITS["int8"],
+        outputs=(
+            OutputParity(**about, case="both sensors", mean_error=0.004, max_error=0.15),
+            OutputParity(**about, case=WILD_VALUES, mean_error=0.018, max_error=0.7),
+        ),
+        untried=(),
+    )
+    (row,) = (
+        line for line in _parity(BundleParity(graphs=(GraphParity(path="g", report=report),))) if "variance" in line
+    )
+    assert row.endswith("| 4.0e-03 of 1e-02 | 1.5e-01 of 2e-01 |")
 
 
 def with_class(evaluation: Evaluation, index: int, **figures: object) -> Evaluation:
