@@ -106,12 +106,13 @@ def augment(inputs: Inputs, config: AugmentConfig, generator: torch.Generator) -
 
     Nothing moves: see `random_d4` for geometry. No chip loses its last observation.
     """
-    speckled = _speckled(inputs, config, generator)
-    clouded, opacity = _clouded(speckled, config, generator)
-    shifted = _radiometry(_band_faults(clouded, config, generator), config, generator)
-    known = _chosen(len(inputs.s2), config.cloud_known_share, generator) & (opacity > config.cloud_known_opacity)
-    boxes_s2, boxes_s1 = (_boxes(valid, config, generator) for valid in (inputs.s2_valid, inputs.s1_valid))
-    return _drop_sensor(_hide(shifted, s2=known | boxes_s2, s1=boxes_s1), config, generator)
+    with torch.autocast(generator.device.type, enabled=False):  # physical units need their digits
+        speckled = _speckled(inputs, config, generator)
+        clouded, opacity = _clouded(speckled, config, generator)
+        shifted = _radiometry(_band_faults(clouded, config, generator), config, generator)
+        known = _chosen(len(inputs.s2), config.cloud_known_share, generator) & (opacity > config.cloud_known_opacity)
+        boxes_s2, boxes_s1 = (_boxes(valid, config, generator) for valid in (inputs.s2_valid, inputs.s1_valid))
+        return _drop_sensor(_hide(shifted, s2=known | boxes_s2, s1=boxes_s1), config, generator)
 
 
 def corrupt(inputs: Inputs, kind: Corruption, level: int, generator: torch.Generator) -> Inputs:

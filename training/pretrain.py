@@ -180,8 +180,7 @@ def _views(
     encoder: Encoder, batch: Chips, config: PretrainConfig, generator: torch.Generator
 ) -> tuple[Expert, Expert, tuple[Tensor, Tensor]]:
     """Both sensors' experts, each of its own augmentation and orientation, turned back; and where each has seen."""
-    with torch.autocast(generator.device.type, enabled=False):  # physical units need their digits
-        view = augment(batch.inputs, config.augment, generator)
+    view = augment(batch.inputs, config.augment, generator)
     count = len(view.s2)
     turns = [torch.randint(8, (count,), generator=generator, device=generator.device) for _ in range(2)]
     turned = Inputs(

@@ -139,8 +139,7 @@ class Supervision(nn.Module):
 def augmented_view(chips: Chips, config: AugmentConfig, generator: torch.Generator) -> tuple[Inputs, Tensor]:
     """Chips turned and augmented, and (N, H, W) class indices, `IGNORED` where the view shows nothing."""
     turned, elements = random_d4(chips.inputs, generator)
-    with torch.autocast(generator.device.type, enabled=False):  # physical units need their digits
-        view = augment(turned, config, generator)
+    view = augment(turned, config, generator)
     seen = torch.maximum(view.s2_valid, view.s1_valid)[:, 0] > 0
     return view, apply_d4(chips.target, elements).masked_fill(~seen, IGNORED)
 

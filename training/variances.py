@@ -85,8 +85,7 @@ class Restoration(nn.Module):
     def forward(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """In nats per dimension, the mean of both sensors."""
         inputs = Chips.of(batch).inputs
-        with torch.autocast(generator.device.type, enabled=False):  # physical units need their digits
-            view = augment(inputs, self.config, generator)
+        view = augment(inputs, self.config, generator)
         return restoration(self.encoder, self.encoder.experts(view), inputs)
 
 
