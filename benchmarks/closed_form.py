@@ -57,7 +57,7 @@ def gaussians(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (count, K) and covariance (count, K, K) of the logits of random pixels."""
     logits, expert = model.logits(patch)
-    weight = model.on_embedding.weight - model.on_embedding.weight.mean(dim=0, keepdim=True)  # (K, d, 1, 1)
+    weight = model.centred_weight
     products = (weight[:, None] * weight[None]).flatten(0, 1)
     covariance = at_pixels(conv2d(expert.variance, products), patch)  # (1, K * K, H, W)
     covariance = covariance * model.variance_scale / model.temperature.square()
