@@ -5,7 +5,7 @@ block goes through the very same code.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from contract.errors import ErrorBudgetExceeded, LandsigmaError, LeaseLost
 from contract.grid import Window
 from contract.request import BlockReport, MapRequest, Plan
 from contract.steps import Claim
+from workers.ahead import ahead
 from workers.aoi import geometry_of
 from workers.arrays import BoolArray
 from workers.composite import Composite, build_composite
@@ -96,7 +97,7 @@ def work_claims(worker: Worker, job: OpenJob, claims: Iterable[Claim]) -> None:
     """Work these blocks of an open job; see `work_blocks`. After an error, what is not done stays claimed."""
     with ThreadPoolExecutor(1, "read") as reading, ThreadPoolExecutor(1, "write") as writing:
         write: Future[None] | None = None
-        for block in _one_ahead(reading, partial(_read, worker, job), claims):
+        for block in ahead(reading, partial(_read, worker, job), claims, count=1):
             inferred = _infer(worker, job, block)
             if write is not None:
                 write.result()
@@ -151,20 +152,6 @@ def _claimed(worker: Worker, job_id: str, indices: Iterable[int], claims: list[C
         if claim is not None:
             claims.append(claim)
             yield claim
-
-
-def _one_ahead(
-    pool: ThreadPoolExecutor, make: Callable[[Claim], ReadBlock], claims: Iterable[Claim]
-) -> Iterator[ReadBlock]:
-    """What `make` gives for each claim, in order, with the next one in the making."""
-    waiting: Future[ReadBlock] | None = None
-    for claim in claims:
-        following = pool.submit(make, claim)
-        if waiting is not None:
-            yield waiting.result()
-        waiting = following
-    if waiting is not None:
-        yield waiting.result()
 
 
 def _read(worker: Worker, job: OpenJob, claim: Claim) -> ReadBlock:

@@ -1,6 +1,7 @@
 """A block through the model, chip by chip, straight into the numbers that are stored."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from contract.bundle import PROBABILITIES
 from contract.grid import Window
 from contract.legend import Legend
+from workers.ahead import ahead
 from workers.arrays import BoolArray, FloatArray
 from workers.composite import Composite
 from workers.grid import Chip
@@ -19,18 +21,25 @@ from workers.worker import Worker
 def infer(worker: Worker, model: Model, composite: Composite, chips: Sequence[Chip], raster: "BlockRasters") -> None:
     """Run the chips in batches of the bundle's size and store what they give in `raster`.
 
+    As many batches are in the model at once as it has lanes, and one more waits.
+
     Raises:
         Interrupted: Someone asked the worker to stop.
     """
     names = raster.graph_outputs
-    for some in _batched(chips, model.bundle.manifest.batch):
+    lanes = model.lanes(names)
+
+    def predict(some: tuple[Chip, ...]) -> tuple[tuple[Chip, ...], tuple[FloatArray, ...]]:
         worker.check_stop()
-        batch = _fill(model, composite, some)
-        outputs = dict(zip(names, model.predict(batch, names), strict=True))
-        for position, chip in enumerate(some):
-            inner = chip.keep.slices_in(chip.read)
-            raster.store(chip.keep, {name: values[position][:, *inner] for name, values in outputs.items()})
-            worker.watcher.mapped(raster.answered_px(chip.keep))
+        return some, model.predict(_fill(model, composite, some), names)
+
+    with ThreadPoolExecutor(lanes, "model") as pool:
+        for some, outputs in ahead(pool, predict, _batched(chips, model.bundle.manifest.batch), count=lanes):
+            for position, chip in enumerate(some):
+                inner = chip.keep.slices_in(chip.read)
+                kept = {name: values[position][:, *inner] for name, values in zip(names, outputs, strict=True)}
+                raster.store(chip.keep, kept)
+                worker.watcher.mapped(raster.answered_px(chip.keep))
 
 
 class BlockRasters:

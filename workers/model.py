@@ -20,8 +20,7 @@ MEASURING_S: Final = 0.5
 class Model:
     """The bundle's graphs, verified, loaded and warmed up.
 
-    A process makes one and keeps it: loading reads and optimises the graph. `predict` is not to be called from two
-    threads at once, since it would double the working memory.
+    A process makes one and keeps it: loading reads and optimises the graph.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 0, engines: Path | None = None) -> None:
@@ -29,7 +28,7 @@ class Model:
 
         Args:
             bundle: The bundle to run.
-            threads: CPU threads of one run; 0 lets ONNX Runtime take every physical core.
+            threads: CPU threads; 0: every core.
             engines: Folder where TensorRT engines are kept; None: TensorRT is not tried.
 
         Raises:
@@ -65,22 +64,27 @@ class Model:
     @cached_property
     def pixels_per_s(self) -> float:
         """Measured speed, chip pixels per second, halo included."""
-        batch, runs, begun = self.empty_batch(), 0, time.perf_counter()
+        manifest, session = self.bundle.manifest, self._session(self.usual_outputs)
+        runs, begun = 0, time.perf_counter()
         while runs == 0 or time.perf_counter() - begun < MEASURING_S:
-            self.predict(batch, self.usual_outputs)
-            runs += 1
-        return runs * self.bundle.manifest.batch * self.bundle.manifest.chip_px**2 / (time.perf_counter() - begun)
+            session.run_every_lane()
+            runs += session.lanes
+        return runs * manifest.batch * manifest.chip_px**2 / (time.perf_counter() - begun)
 
     def empty_batch(self) -> dict[str, FloatArray]:
         """Zeroed arrays for every graph input: a batch in which nothing is observed."""
         return empty_batch(self.bundle)
 
-    def predict(self, batch: Mapping[str, FloatArray], outputs: tuple[str, ...]) -> tuple[FloatArray, ...]:
-        """The outputs asked for, each (batch, bands, chip, chip).
+    def lanes(self, outputs: tuple[str, ...]) -> int:
+        """How many threads may ask for these outputs at once. More would take more memory and be no faster.
 
         Raises:
             BundleInvalid: They need another graph than before, which cannot be used.
         """
+        return self._session(outputs).lanes
+
+    def predict(self, batch: Mapping[str, FloatArray], outputs: tuple[str, ...]) -> tuple[FloatArray, ...]:
+        """The outputs asked for, each (batch, bands, chip, chip); see `lanes`."""
         return self._session(outputs).run(batch, outputs)
 
     def warm_up(self) -> None:

@@ -42,9 +42,14 @@ class Runtime:
     """What this machine lends to a model."""
 
     threads: int = 0
-    """CPU threads of one run; 0 lets ONNX Runtime take every physical core."""
+    """CPU threads; 0: one for each core."""
     engines: Path | None = None
     """Folder where TensorRT engines are kept; None: TensorRT is not tried, since an engine takes minutes to build."""
+
+    @property
+    def cores(self) -> int:
+        """CPU threads that may run at once."""
+        return self.threads or len(os.sched_getaffinity(0))
 
     def providers(self) -> tuple[Provider, ...]:
         """Those to try, best first; those that this installation lacks are left out."""

@@ -1,6 +1,7 @@
 """GraphSession: one graph of a bundle in ONNX Runtime on one provider, compared with the manifest and warmed up."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,8 @@ from workers.arrays import FloatArray
 from workers.bundle import Bundle
 from workers.providers import ProviderUnusable, Runtime
 
+MOST_LANES: Final = 8
+"""Beyond it, lanes have more threads instead: each takes memory for a batch."""
 ORT_ERRORS: Final = (
     ort_errors.EPFail,
     ort_errors.Fail,
@@ -27,7 +30,10 @@ ORT_ERRORS: Final = (
 
 
 class GraphSession:
-    """A graph that has run once. `run` is not to be called from two threads at once: it would double the memory."""
+    """A graph that has run once on every lane: a lane is a run beside others, with working memory of its own.
+
+    On a CPU, each lane has a thread. One run on all threads waits at every small operator until the last is through.
+    """
 
     def __init__(self, bundle: Bundle, graph: BundleGraph, provider: Provider, runtime: Runtime) -> None:
         """Load, compare with the manifest, and warm up.
@@ -37,6 +43,7 @@ class GraphSession:
             BundleInvalid: The graph does not take and give what the manifest says.
         """
         self.graph, self.provider = graph, provider
+        self.lanes = min(MOST_LANES, runtime.cores) if provider is Provider.CPU else 1
         self._bundle = bundle
         self._session = self._open(runtime)
         self._check_inputs()
@@ -48,9 +55,16 @@ class GraphSession:
         """The outputs asked for, each (batch, bands, chip, chip)."""
         return tuple(self._session.run(list(outputs), dict(batch)))
 
+    def run_every_lane(self) -> tuple[FloatArray, ...]:
+        """All outputs of an empty batch, which each lane has run at the same time."""
+        batch = empty_batch(self._bundle)
+        with ThreadPoolExecutor(self.lanes) as pool:
+            first, *_ = pool.map(lambda _: self.run(batch, self.graph.outputs), range(self.lanes))
+        return first
+
     def _open(self, runtime: Runtime) -> ort.InferenceSession:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = runtime.threads
+        options.intra_op_num_threads = runtime.cores // self.lanes
         # A waiting thread that spins takes a core from the readers, which decode while the model runs.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = runtime.options(self._bundle.manifest, self.graph, self.provider)
@@ -90,7 +104,7 @@ class GraphSession:
     def _warm_up(self) -> None:
         manifest = self._bundle.manifest
         try:
-            outputs = self.run(empty_batch(self._bundle), self.graph.outputs)
+            outputs = self.run_every_lane()
         except ORT_ERRORS as error:
             raise ProviderUnusable(f"ONNX Runtime cannot run {self.graph.path}: {error}") from error
         for name, values in zip(self.graph.outputs, outputs, strict=True):

@@ -78,7 +78,7 @@ class Worker:
     """Folder where TensorRT engines are kept; None: TensorRT is not tried."""
     watcher: Watcher = field(default_factory=NobodyWatches)
     stop: threading.Event = field(default_factory=threading.Event)
-    """Set from outside to stop within one chip batch."""
+    """Set from outside to stop after the batches that are in the model."""
     _models: dict[str, Model] = field(default_factory=dict)
 
     def resolved(self, request: MapRequest) -> MapRequest:

@@ -88,3 +88,11 @@ def test_a_broken_graph_is_the_fault_of_the_bundle_and_not_of_a_provider(
     with pytest.raises(BundleInvalid, match=r"graph input s1 .* needs \(batch, 1, 32, 32\)"):
         Model(find_bundle(str(tmp_path), ()))
     assert manifest.input_shapes["s1"] == (1, 2, 32, 32)
+
+
+@pytest.mark.parametrize(("threads", "lanes"), [(1, 1), (3, 3), (20, 8)])
+def test_on_a_cpu_each_thread_is_a_lane_up_to_a_limit(tmp_path: Path, threads: int, lanes: int) -> None:
+    write_layered_bundle(tmp_path)
+    model = Model(find_bundle(str(tmp_path), ()), threads=threads)
+    assert model.lanes(USUAL) == lanes
+    assert model.lanes(("probabilities", "margin")) == lanes

@@ -4,7 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
 
+import numpy as np
 import pytest
+import rasterio
 
 from contract.errors import (
     AoiEmpty,
@@ -62,6 +64,7 @@ def run(
     resume: bool = False,
     watcher: Watcher | None = None,
     stop: Event | None = None,
+    threads: int = 0,
 ) -> MapResult:
     def make_worker(ledger: Ledger) -> Worker:
         return Worker(
@@ -70,6 +73,7 @@ def run(
             folder_of=lambda _: folder,
             shelves=shelves(),
             reader=SceneReader(),
+            threads=threads,
             watcher=watcher or NobodyWatches(),
             stop=stop or Event(),
         )
@@ -118,6 +122,17 @@ def test_a_job_stopped_before_its_first_block_can_simply_start_again(scene: Demo
     with pytest.raises(Interrupted):
         run(request_for(scene), JobFolder(tmp_path), stop=stop)
     assert not list(tmp_path.iterdir())
+
+
+def test_chips_that_are_in_the_model_at_once_end_where_they_belong(scene: DemoScene, tmp_path: Path) -> None:
+    maps = []
+    for threads in (1, 3):
+        folder = JobFolder(tmp_path / str(threads))
+        run(request_for(scene, options=MapOptions()), folder, threads=threads)
+        with rasterio.open(folder.root / "landcover.tif") as landcover:
+            maps.append(landcover.read(1))
+    assert len(np.unique(maps[0])) > 2
+    np.testing.assert_array_equal(*maps)
 
 
 def test_a_job_stopped_later_is_not_lost_by_accident(scene: DemoScene, tmp_path: Path) -> None:

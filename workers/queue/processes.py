@@ -41,7 +41,7 @@ class Leaving:
 def run_worker(settings: Settings, *, queues: Sequence[Queue], processes: int = 1) -> int:
     """Work messages of these queues until a signal comes; the exit status.
 
-    SIGTERM or SIGINT: steps are left within a chip batch, except for one that is being published, and given back.
+    SIGTERM or SIGINT: steps are left after the batches in the model, except for one that is being published, and given back.
     Queues come in the order of precedence. A GPU takes one process, so a worker on its queue works in this one: start one
     for each GPU, with CUDA_VISIBLE_DEVICES. Other workers fork: a step that brings its process down leaves the rest running.
     """
