@@ -20,6 +20,8 @@ Looks = Annotated[float, Field(ge=1)]
 
 LOWEST_ROOT: Final = 0.2
 """Floor of the cube root of speckle (-21 dB): under it the approximation strays, and single-look speckle is there in 1 %."""
+LEAST_BLUR_PX: Final = 0.3
+"""Standard deviation of a blur under which neighbours weigh next to nothing."""
 NOISE_BAND: Final = (0.0, 0.5)
 """Surface reflectance of a band that was replaced by noise."""
 
@@ -53,6 +55,10 @@ class AugmentConfig(Record):
     """Clouded chips whose clouds are masked, as a scene classification would."""
     cloud_known_opacity: Share = 0.3
     """Opacity above which a known cloud is masked."""
+    blur_share: Share = 0
+    """Chips whose S2 is out of focus."""
+    blur_px: Annotated[float, Field(gt=LEAST_BLUR_PX, le=16)] = 4.0
+    """Largest standard deviation of the blur; drawn per chip."""
     box_share: Share = 0.3
     """Chips with a nodata box, for each sensor on its own."""
     box_side: tuple[Share, Share] = (0.1, 0.5)
@@ -102,12 +108,12 @@ NOISE_DB: Final = 50.0
 
 
 def augment(inputs: Inputs, config: AugmentConfig, generator: torch.Generator) -> Inputs:
-    """The batch with other radiometry, speckle, clouds and gaps, drawn for each chip and sensor on its own.
+    """The batch with other focus, radiometry, speckle, clouds and gaps, drawn for each chip and sensor on its own.
 
     Nothing moves: see `random_d4` for geometry. No chip loses its last observation.
     """
     with torch.autocast(generator.device.type, enabled=False):  # physical units need their digits
-        speckled = _speckled(inputs, config, generator)
+        speckled = _speckled(_out_of_focus(inputs, config, generator), config, generator)
         clouded, opacity = _clouded(speckled, config, generator)
         shifted = _radiometry(_band_faults(clouded, config, generator), config, generator)
         known = _chosen(len(inputs.s2), config.cloud_known_share, generator) & (opacity > config.cloud_known_opacity)
@@ -132,7 +138,9 @@ def corrupt(inputs: Inputs, kind: Corruption, level: int, generator: torch.Gener
             s2 = inputs.s2 + strength * _normal(inputs.s2, generator)
             return _observed(inputs, s2=s2, s1=inputs.s1 + NOISE_DB * strength * _normal(inputs.s1, generator))
         case Corruption.BLUR:
-            return _observed(inputs, s2=_blurred(inputs.s2, inputs.s2_valid, strength))
+            return _observed(
+                inputs, s2=_blurred(inputs.s2, inputs.s2_valid, inputs.s2.new_full((len(inputs.s2),), strength))
+            )
         case Corruption.NODATA:
             side = (strength**0.5, strength**0.5)
             return _hide(inputs, s2=_box(inputs.s2, side, generator), s1=_box(inputs.s1, side, generator))
@@ -195,6 +203,15 @@ def _d4_steps(tensor: Tensor, elements: Tensor) -> tuple[Tensor, Tensor, Tensor]
         raise ValueError(f"chips of {tensor.shape[-2]} x {tensor.shape[-1]} px cannot be turned; need square ones")
     each = elements.reshape(-1, *[1] * (tensor.ndim - 1))
     return (each & 1) > 0, (each & 2) > 0, (each & 4) > 0
+
+
+def _out_of_focus(inputs: Inputs, config: AugmentConfig, generator: torch.Generator) -> Inputs:
+    if not config.blur_share:
+        return inputs  # and draw nothing: recipes without blur stay what they were
+    chips = len(inputs.s2)
+    sigma_px = uniform((chips,), (LEAST_BLUR_PX, config.blur_px), generator)
+    chosen = _chosen(chips, config.blur_share, generator)
+    return _observed(inputs, s2=torch.where(chosen, _blurred(inputs.s2, inputs.s2_valid, sigma_px), inputs.s2))
 
 
 def _speckled(inputs: Inputs, config: AugmentConfig, generator: torch.Generator) -> Inputs:
@@ -276,9 +293,9 @@ def _random_band(chips: Tensor, share: float, generator: torch.Generator) -> Ten
     return _chosen(len(chips), share, generator) & (band == every)
 
 
-def _blurred(values: Tensor, valid: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian means over what is valid."""
-    size, sigma = (2 * ceil(3 * sigma_px) + 1,) * 2, (sigma_px, sigma_px)
+def _blurred(values: Tensor, valid: Tensor, sigma_px: Tensor) -> Tensor:
+    """Gaussian means over what is valid, with a standard deviation (N,) for each chip."""
+    size, sigma = 2 * ceil(3 * float(sigma_px.max())) + 1, sigma_px[:, None].expand(-1, 2)
     weight = gaussian_blur2d(valid, size, sigma, border_type="replicate")
     return gaussian_blur2d(values, size, sigma, border_type="replicate") / weight.clamp(min=1e-6)
 

@@ -142,29 +142,29 @@ def _held_out(fold: Fold, index: int, conditions: Conditions) -> HeldOut:
         raise SampleInvalid(path=sample.entry.name, found="no label map", needed="one, to calibrate on")
     target = torch.from_numpy(class_indices(sample.labels, model.legend))[None]
     target = target.where(fold.known[target.clamp_min(0)], IGNORED)
-    rows, columns = (-length % conditions.alignment_px for length in target.shape[1:])
-    halo_px = conditions.halo_px
-    kept_px = min(conditions.alignment_px, halo_px)  # whole cells; interpolation at the edge looks one further
-    margins = (kept_px, kept_px + columns, kept_px, kept_px + rows)
-    inputs = inputs_of(sample, model.encoder.bands)
-    experts = model.encoder.experts(_padded(inputs, (halo_px, halo_px + columns, halo_px, halo_px + rows)))
-    beyond = (kept_px - halo_px) // STRIDE
+    above, left = conditions.margins(sample.lattice_origin)
+    inputs = conditions.padded(inputs_of(sample, model.encoder.bands), sample.lattice_origin)
+    (height, width), (rows, columns) = inputs.s2.shape[-2:], target.shape[1:]
+    target = functional.pad(target, (left, width - left - columns, above, height - above - rows), value=IGNORED)
+    # Interpolation at the edge looks one cell further.
+    beyond_px = max(0, conditions.halo_px - conditions.alignment_px)
+    s2, s1 = (
+        Expert(
+            mean=_inner(expert.mean, beyond_px // STRIDE), log_variance=_inner(expert.log_variance, beyond_px // STRIDE)
+        )
+        for expert in model.encoder.experts(inputs)
+    )
     return HeldOut(
         model=model,
-        inputs=_padded(inputs, margins),
-        experts=(_cropped(experts[0], beyond), _cropped(experts[1], beyond)),
-        target=functional.pad(target, margins, value=IGNORED),
+        inputs=each_plane(inputs, lambda plane: _inner(plane, beyond_px)),
+        experts=(s2, s1),
+        target=_inner(target, beyond_px),
     )
 
 
-def _padded(inputs: Inputs, margins: tuple[int, ...]) -> Inputs:
-    return each_plane(inputs, lambda plane: functional.pad(plane, margins))
-
-
-def _cropped(expert: Expert, beyond: int) -> Expert:
-    """The expert without the outermost locations, of which the number is negative."""
-    mean, log_variance = (functional.pad(plane, (beyond,) * 4) for plane in (expert.mean, expert.log_variance))
-    return Expert(mean=mean, log_variance=log_variance)
+def _inner(plane: Tensor, beyond: int) -> Tensor:
+    """The plane without so many of its outermost rows and columns on every side."""
+    return functional.pad(plane, (-beyond,) * 4)
 
 
 def _fit(held_out: Sequence[HeldOut], config: CalibrateConfig) -> Numbers:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, cast
 
 import torch
@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from contract.errors import TrainingStopped
+from training.augment import augment
 from training.data.chips import Batch, Chips
 from training.losses.classification import IGNORED
 from training.models.doubt import DoubtHeads
@@ -17,6 +18,7 @@ from training.models.layers import STRIDE, upsample
 from training.models.mapping import MappingModel
 from training.models.surroundings import CELL_PX
 from training.probe import ProbeConfig, augmented_view
+from training.raw_noise import Changes, changes, fit_raw_noise
 from training.run import Run
 from training.tensors import Inputs
 
@@ -38,6 +40,8 @@ class Moments:
     """(P, K, D): of the features."""
     squares: Tensor
     """(P, D, D): of the features' outer products, with the variance of the embedding: the probe reads draws of it."""
+    changes: Changes
+    """What noise and blur do to the raw bands of each place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -75,9 +79,11 @@ def gather(
     )
     shapes = ((count, classes), (count, classes, width), (count, width, width))
     counts, sums, squares = (torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes)
+    changed: list[Changes] = []
     for step, batch in enumerate(chips):
         seen = Chips.of(fabric.to_device(batch))
-        view, target = augmented_view(seen, config.augment, run.generator(step, fabric))
+        generator = run.generator(step, fabric)
+        view, target = augmented_view(seen, config.augment, generator)
         target = target[:, ::STRIDE, ::STRIDE].flatten(1)  # one pixel of each location; turns decide which
         features, variance = _features(model, view, PARTS[config.beside])
         for chip, place in enumerate(of_sample[seen.image].tolist()):
@@ -87,11 +93,15 @@ def gather(
             sums[place].index_add_(0, labels, rows)
             squares[place] += rows.T @ rows
             squares[place].diagonal()[: variance.shape[2]] += variance[chip, known].double().sum(dim=0)
+        noisy = augment(seen.inputs, config.noise, generator)
+        changed.append(changes(model, seen.inputs, noisy, of_sample[seen.image]))
         run.watch(step, {})
         if run.stop():
             raise TrainingStopped
     summed = [cast("Tensor", fabric.all_reduce(plane, reduce_op="sum")).cpu() for plane in (counts, sums, squares)]
-    return Moments(counts=summed[0], sums=summed[1], squares=summed[2])
+    together = {plane.name: torch.cat([getattr(each, plane.name) for each in changed]) for plane in fields(Changes)}
+    every = {name: _of_all_devices(fabric, rows) for name, rows in together.items()}
+    return Moments(counts=summed[0], sums=summed[1], squares=summed[2], changes=Changes(**every))
 
 
 def solve(moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor) -> ReadOut:
@@ -124,8 +134,10 @@ def solve(moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor)
 
 
 def fit_probe(model: MappingModel, moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor) -> None:
-    """Set a model's probe to what is solved; and what surroundings are usual, where it reads them."""
+    """Set a model's probe to what is solved; and what it reads beside the embedding, to how noisy and how usual that is."""
     take_over(model, [solve(moments, drawn, config, weights)])
+    if config.beside != "nothing":
+        fit_raw_noise(model, moments.changes, drawn)
     if config.beside == "surroundings":
         centre, spread = _spread(moments, drawn.double())
         around = model.on_surroundings.in_channels
@@ -155,6 +167,12 @@ def _spread(moments: Moments, drawn: Tensor) -> tuple[Tensor, Tensor]:
     centre = torch.einsum("p,pkd->d", drawn, moments.sums) / total
     squares = torch.einsum("p,pde->de", drawn, moments.squares) / total
     return centre, squares - torch.outer(centre, centre)
+
+
+def _of_all_devices(fabric: Fabric, rows: Tensor) -> Tensor:
+    """The rows (R, ...) of each device, one after the other."""
+    gathered = cast("Tensor", fabric.all_gather(rows))  # (devices, R, ...), of one device (R, ...)
+    return gathered.reshape(-1, *rows.shape[1:]).cpu()
 
 
 @torch.no_grad()

@@ -62,6 +62,20 @@ class ProbeConfig(Record):
     """Without clouds and gaps: they are the encoder's to see, and sigma's to say. With noise and speckle: what surrounds a
     pixel holds texture, and noise is no texture."""
 
+    noise: AugmentConfig = AugmentConfig(
+        s2_noise=0.05,
+        s1_noise_db=2.5,
+        speckle_share=0.3,
+        cloud_share=0,
+        blur_share=0.5,
+        box_share=0,
+        flat_band_share=0,
+        noise_band_share=0,
+        s2_dropped_share=0,
+        s1_dropped_share=0,
+    )
+    """What the variance of raw bands and surroundings has to answer for."""
+
     @property
     def steps(self) -> int:
         """Batches that are taken."""

@@ -26,6 +26,7 @@ from training.models.encoder import Encoder
 from training.models.mapping import MappingModel
 from training.pretrain import pretrain
 from training.probe import class_weights, fine_tune
+from training.raw_noise import fit_raw_noise
 from training.run import Run, Watch
 from training.setup import STATISTICS_SAMPLES, Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
 from training.variances import fit_variances
@@ -181,7 +182,10 @@ def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: Sampl
     if config.probe.encoder == "frozen":
         return model.eval()
     chips = _labelled_chips(fabric, config, labelled, config.probe.optimiser.steps, run.reached())
-    return fine_tune(fabric, model, chips, config.probe, run, weights)
+    tuned = fine_tune(fabric, model, chips, config.probe, run, weights)
+    if config.probe.beside != "nothing":
+        fit_raw_noise(tuned, moments.changes, torch.ones(len(moments.counts)))
+    return tuned
 
 
 def _learnt_from(config: TrainingConfig, pool: SamplePool) -> SamplePool:

@@ -237,6 +237,15 @@ def test_noise_is_white_and_its_strength_is_drawn_for_each_chip() -> None:
         assert abs(np.corrcoef(noise[..., 1:].ravel(), noise[..., :-1].ravel())[0, 1]) < 0.02
 
 
+def test_blur_is_drawn_for_each_chip_and_takes_detail_from_optical_bands_alone(whole: Inputs) -> None:
+    made = augment(whole, config(blur_share=1, blur_px=3.0), seeded())
+    left = made.s2.diff(dim=3).std(dim=(1, 2, 3)) / whole.s2.diff(dim=3).std(dim=(1, 2, 3))
+    assert (left < 1).all()
+    assert left.max() > 2 * left.min()
+    torch.testing.assert_close(made.s2.mean(dim=(2, 3)), whole.s2.mean(dim=(2, 3)), rtol=0.1, atol=0.01)
+    assert torch.equal(made.s1, whole.s1)
+
+
 @pytest.mark.parametrize(
     ("share", "changed"), [("speckle_share", "s1"), ("cloud_share", "s2"), ("noise_band_share", "s2")]
 )

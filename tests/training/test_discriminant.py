@@ -1,7 +1,7 @@
 """The probe in closed form: what is summed, and what is solved."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -18,12 +18,14 @@ from training.losses.classification import IGNORED
 from training.models.latents import Latents
 from training.models.mapping import MappingModel
 from training.probe import ProbeConfig, augmented_view
+from training.raw_noise import Changes
 from training.run import Run
 
 CHIPS = 4
 CONFIG = ProbeConfig(chips=CHIPS, chip_px=16, augment=UNCHANGED)
 ONES = torch.ones(3)
 SAMPLES = [coloured(index) for index in range(6)]
+NO_CHANGES = Changes(**{plane.name: torch.zeros(0) for plane in fields(Changes)})
 
 
 def changed(**fields: object) -> ProbeConfig:
@@ -75,6 +77,7 @@ def moments_of(rows: np.ndarray, classes: np.ndarray, places: np.ndarray, count:
         counts=torch.tensor([[float(len(part)) for part in place] for place in parts], dtype=torch.float64),
         sums=torch.from_numpy(np.array([[part.sum(axis=0) for part in place] for place in parts])),
         squares=torch.from_numpy(np.array([part.T @ part for part in of_place])),
+        changes=NO_CHANGES,
     )
 
 
@@ -244,6 +247,13 @@ def test_a_probe_that_reads_no_surroundings_is_at_home_everywhere(beside: str) -
     made = model()
     fitted(made, changed(beside=beside))
     assert not made.usual.distance(torch.randn(1, 36, 5, 7)).any()
+
+
+@pytest.mark.parametrize(("beside", "open_"), [("nothing", False), ("pixel", True), ("surroundings", True)])
+def test_what_the_probe_reads_beside_the_embedding_has_noise(beside: str, *, open_: bool) -> None:
+    made = model()
+    fitted(made, changed(beside=beside))
+    assert bool(made.raw_noise.covariance.any()) == open_
 
 
 def test_the_encoder_stays_as_it_is_to_the_last_bit() -> None:

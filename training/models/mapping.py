@@ -16,6 +16,7 @@ from training.models.latents import Latents
 from training.models.layers import STRIDE, upsample
 from training.models.predictive import Logits, contrasts, variances
 from training.models.raw import raw_channels, raw_features, raw_validity
+from training.models.raw_noise import RawNoise
 from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
 from training.tensors import Inputs, Prediction
 
@@ -46,6 +47,7 @@ class MappingModel(nn.Module):
         self.on_surroundings = nn.Conv2d(around, classes, 1, bias=False)
         self.usual = Latents(around)
         self.usual.whitening.zero_()  # everything is usual until it is fitted
+        self.raw_noise = RawNoise(around, classes)
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("variance_scale", torch.tensor(1.0))
         self.register_buffer("expert_weights", torch.ones(2))
@@ -83,6 +85,7 @@ class MappingModel(nn.Module):
         strangeness = (upsample(self.usual.distance(surroundings), CELL_PX) / USUAL).clamp_min(1).square()
         mean = nn.functional.conv2d(expert.mean, weight)  # (N, K, H / 2, W / 2)
         variance = nn.functional.conv2d(expert.variance, weight.square())
+        variance = variance + self.raw_noise.variance * self._noise_scale(surroundings)
         return Logits(
             mean=(at_pixels(mean, inputs) + self.on_raw(raw) + around) / (self.temperature * strangeness),
             variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
@@ -93,7 +96,13 @@ class MappingModel(nn.Module):
         # At locations, where there are four times fewer pixels: neither changes much within one.
         at_locations = functional.avg_pool2d(probabilities, STRIDE)
         contrast = contrasts(at_locations, expert.variance, self.centred_weight)
+        scale = self._noise_scale(self.surroundings(self.raw(inputs), inputs))
+        contrast = contrast + self.raw_noise.contrast(at_locations) * scale
         return at_pixels(contrast, inputs) * self.variance_scale / self.temperature.square()
+
+    def _noise_scale(self, surroundings: Tensor) -> Tensor:
+        """At locations, (N, 1, H / 2, W / 2)."""
+        return upsample(self.raw_noise.scale(surroundings), CELL_PX // STRIDE)
 
     @property
     def centred_weight(self) -> Tensor:
