@@ -14,7 +14,7 @@ from training.models.encoder import Encoder
 from training.models.expert import Expert
 from training.models.latents import Latents
 from training.models.layers import STRIDE, upsample
-from training.models.predictive import Logits, contrasts, variances
+from training.models.predictive import SMALL, Logits, contrasts, variances
 from training.models.raw import raw_channels, raw_features, raw_validity
 from training.models.raw_noise import RawNoise
 from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
@@ -91,14 +91,20 @@ class MappingModel(nn.Module):
             variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
         )
 
-    def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
-        """Variance of each class's logit less the mean of all logits, weighted by the probabilities, (N, K, H, W)."""
-        # At locations, where there are four times fewer pixels: neither changes much within one.
+    def open_share(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
+        """Share of each pixel's total variance that the input leaves open, (N, H, W), from 0 to 1."""
+        # At locations, where there are four times fewer pixels: it changes little within one.
         at_locations = functional.avg_pool2d(probabilities, STRIDE)
-        contrast = contrasts(at_locations, expert.variance, self.centred_weight)
+        contrast = self.contrast(at_locations, inputs, expert)
+        total, embedding = variances(at_locations, contrast)
+        return at_pixels((embedding / total.clamp_min(SMALL)).unsqueeze(1), inputs)[:, 0]
+
+    def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
+        """Variance of each class's logit less the mean of all, weighted by the probabilities, at locations, (N, K, h, w)."""
+        of_embedding = contrasts(probabilities, expert.variance, self.centred_weight)
         scale = self._noise_scale(self.surroundings(self.raw(inputs), inputs))
-        contrast = contrast + self.raw_noise.contrast(at_locations) * scale
-        return at_pixels(contrast, inputs) * self.variance_scale / self.temperature.square()
+        of_raw = self.raw_noise.contrast(probabilities) * scale
+        return (of_embedding + of_raw) * self.variance_scale / self.temperature.square()
 
     def _noise_scale(self, surroundings: Tensor) -> Tensor:
         """At locations, (N, 1, H / 2, W / 2)."""
@@ -133,7 +139,8 @@ class MappingModel(nn.Module):
         """Probabilities and variances of every pixel."""
         logits, expert = self.logits(inputs)
         probabilities = logits.mean_field.softmax(dim=1)
-        total, embedding = variances(probabilities, self.contrast(probabilities, inputs, expert))
+        total = (probabilities * (1 - probabilities)).sum(dim=1)
+        embedding = total * self.open_share(probabilities, inputs, expert)
         return Prediction(
             probabilities=probabilities,
             total=total,

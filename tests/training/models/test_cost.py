@@ -28,10 +28,8 @@ def test_operations_are_those_of_every_convolution_of_both_branches_and_the_read
         model(inputs(1, 32, 32))
     # Mean and variance of logits are two convolutions with the weights of the probe at stride 2, and contrasts are three.
     operations += [2 * model.on_embedding.weight.numel() * 16 * 16] * 5
-    # The sum over the other classes is one more, of classes by classes, at every pixel.
-    operations += [2 * len(LEGEND.classes) ** 2 * 32 * 32]
-    # So is the contrast of what raw bands leave open, at stride 2.
-    operations += [2 * len(LEGEND.classes) ** 2 * 16 * 16]
+    # The sum over the other classes, and the contrast of what raw bands leave open, are of classes by classes at stride 2.
+    operations += [2 * len(LEGEND.classes) ** 2 * 16 * 16] * 2
     # How far surroundings are from what is usual is one more, at cells of 8 px.
     operations += [2 * model.on_surroundings.in_channels**2 * 4 * 4]
     expected = sum(operations) / 32**2 / 1000
