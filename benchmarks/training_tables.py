@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from rich.console import Console
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
@@ -30,6 +31,8 @@ from training.evaluate.answers import Answers, Uncertainty
 from training.evaluate.bootstrap import Resampling
 from training.evaluate.exam import Exam, inputs_of
 from training.evaluate.metrics import ErrorDetection, Scores, score
+from training.evaluate.tables import variance_table
+from training.evaluate.variance_tests import run_variance_tests
 from training.evaluate.views import View, as_given, only
 from training.image_probe import ImageProbeConfig, embed, fit_image_probe, score_images
 from training.models.encoder import Encoder
@@ -61,6 +64,8 @@ RANDOM = "random"
 
 PATCH_TASK = "patch-task"
 """The classes of whole images, from pooled embeddings."""
+VARIANCE = "variance"
+"""V1 to V5, of models before calibration, the first seed."""
 PATCH_HEADER = """| encoder | probe | micro average precision | macro average precision |
 | --- | --- | --- | --- |"""
 PIXEL_STEP = 5
@@ -75,7 +80,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of models and answers")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--splits", nargs="+", choices=("val", "folds"), default=["val"])
-    parser.add_argument("tables", nargs="+", choices=(*TABLES, PATCH_TASK))
+    parser.add_argument("tables", nargs="+", choices=(*TABLES, PATCH_TASK, VARIANCE))
     chosen = parser.parse_args()
     config = read_config(chosen.config)
     every = tuple(spec.model_copy(update={"splits": None}) for spec in config.labelled)
@@ -83,6 +88,9 @@ def main() -> None:
     for split, table in itertools.product(chosen.splits, chosen.tables):
         if table == PATCH_TASK:
             _print_patch_task(bench, split, chosen.seeds)
+            continue
+        if table == VARIANCE:
+            _print_variance_tests(bench, split)
             continue
         print(f"\n### {table}, {split}\n\n{HEADER}", flush=True)
         for row in TABLES[table]:
@@ -174,18 +182,16 @@ class Bench:
 
     def over(self, split: str, row: Row, seed: int) -> Answers:
         """The answers of a row on a split, or on all five folds."""
-        parts = [split] if split == "val" else [f"fold-{number}" for number in range(FOLDS)]
         if isinstance(row.cell, str):
-            return pooled([classical(self, part, row.cell)[row.view] for part in parts])
-        return pooled([self.answers(replace(row.cell, split=part, seed=seed))[row.view] for part in parts])
+            return pooled([classical(self, part, row.cell)[row.view] for part in parts_of(split)])
+        return pooled([self.answers(replace(row.cell, split=part, seed=seed))[row.view] for part in parts_of(split)])
 
     def answers(self, cell: Cell) -> dict[str, Answers]:
         """The answers of a cell's model in every view, from disk if it was there before."""
         path = self.work / "answers" / f"{cell.name}.npz"
         if not path.exists():
             began = time.monotonic()
-            train, held_out = self.sides(cell.split)
-            model = self._model(cell, train)
+            model, held_out = self.fitted(cell)
             exam = Exam(predictor=model, samples=held_out, legend=self.config.legend, conditions=conditions(model))
             _store(path, {name: exam.answers(view) for name, view in VIEWS.items()})
             print(f"# {cell.name}: {time.monotonic() - began:.0f} s", flush=True)
@@ -223,25 +229,53 @@ class Bench:
             print(f"# pre-trained {path.stem}: {time.monotonic() - began:.0f} s", flush=True)
         return load_encoder(path)[0]
 
-    def _model(self, cell: Cell, train: SamplePool) -> MappingModel:
-        config = self._recipe(cell)
-        return fit_on(self.fabric, config, self.encoder(cell, train), train, Run(seed=cell.seed)).cpu().eval()
+    def fitted(self, cell: Cell) -> tuple[MappingModel, SamplePool]:
+        """The model of a cell, and the samples that it has not seen."""
+        config, (train, held_out) = self._recipe(cell), self.sides(cell.split)
+        model = fit_on(self.fabric, config, self.encoder(cell, train), train, Run(seed=cell.seed)).cpu().eval()
+        return model, held_out
+
+
+def parts_of(split: str) -> list[str]:
+    """`val`, or each of the folds."""
+    return [split] if split == "val" else [f"fold-{number}" for number in range(FOLDS)]
 
 
 def _print_patch_task(bench: Bench, split: str, seeds: int) -> None:
     print(f"\n### {PATCH_TASK}, {split}\n\n{PATCH_HEADER}", flush=True)
     names = tuple(sorted({label for sample in bench.pool for label in sample.image_labels}))
-    parts = ["val"] if split == "val" else [f"fold-{number}" for number in range(FOLDS)]
     for objective in ("vdual", "dual", "vdual-patch", "dual-patch", RANDOM):
         for hidden in (0, 128):
             scores = []
-            for seed, part in itertools.product(range(seeds), parts):
+            for seed, part in itertools.product(range(seeds), parts_of(split)):
                 train, held_out = bench.sides(part)
                 encoder = bench.encoder(Cell(split=part, seed=seed, objective=objective), train)
                 probe = fit_image_probe(embed(encoder, train, names), ImageProbeConfig(hidden=hidden), seed)
                 scores.append(score_images(probe, embed(encoder, held_out, names)))
             micro, macro = (_spread([getattr(s, f"{k}_precision") for s in scores]) for k in ("micro", "macro"))
             print(f"| {objective} | {'MLP-128' if hidden else 'linear'} | {micro} | {macro} |", flush=True)
+
+
+class PooledExam:
+    """Models of different folds, each before the samples that it has not seen, as one exam."""
+
+    def __init__(self, bench: Bench, split: str) -> None:
+        self.exams = [
+            Exam(predictor=model, samples=held_out, legend=bench.config.legend, conditions=conditions(model))
+            for model, held_out in (bench.fitted(Cell(split=part)) for part in parts_of(split))
+        ]
+
+    def answers(self, view: View = as_given) -> Answers:
+        """As `Exam.answers`."""
+        return pooled([exam.answers(view) for exam in self.exams])
+
+
+def _print_variance_tests(bench: Bench, split: str) -> None:
+    print(f"\n### {VARIANCE}, {split}\n", flush=True)
+    exam = PooledExam(bench, split)
+    answers = exam.answers()
+    tests = run_variance_tests(exam, answers, Resampling(places=len(answers.places), draws=DRAWS))
+    Console(width=160).print(variance_table(tests))
 
 
 class Classical:

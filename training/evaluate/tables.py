@@ -13,7 +13,7 @@ from training.evaluate.variance_tests import VarianceTests
 def tables(evaluation: Evaluation) -> tuple[Table, ...]:
     """What a person reads first: scores by view, then details with all sensors, then the tests of the variance."""
     every = evaluation.scores[0]
-    made = [_scores(evaluation), _detection(every), _classes(every), _variance(evaluation.variance)]
+    made = [_scores(evaluation), _detection(every), _classes(every), variance_table(evaluation.variance)]
     if evaluation.conformal:
         made.insert(3, _conformal(evaluation))
     return tuple(made)
@@ -80,7 +80,8 @@ def _conformal(evaluation: Evaluation) -> Table:
     return _table("Conformal sets", header, rows)
 
 
-def _variance(tests: VarianceTests) -> Table:
+def variance_table(tests: VarianceTests) -> Table:
+    """What each test measured, and whether it holds."""
     rows = [*_spoiled(tests), *_corrupted(tests), *_masked(tests)]
     fusion, boundaries = tests.fusion, tests.boundaries
     rows.append(("V4 entropy and embedding", f"AURC changes by {fusion.difference}", fusion.holds))
