@@ -93,11 +93,12 @@ class MappingModel(nn.Module):
 
     def open_share(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
         """Share of each pixel's total variance that the input leaves open, (N, H, W), from 0 to 1."""
-        # At locations, where there are four times fewer pixels: it changes little within one.
+        # At locations, where there are four times fewer pixels: it changes little within one. Both variances are interpolated
+        # and not their ratio, which is nothing but rounding where a class is certain.
         at_locations = functional.avg_pool2d(probabilities, STRIDE)
-        contrast = self.contrast(at_locations, inputs, expert)
-        total, embedding = variances(at_locations, contrast)
-        return at_pixels((embedding / total.clamp_min(SMALL)).unsqueeze(1), inputs)[:, 0]
+        both = torch.stack(variances(at_locations, self.contrast(at_locations, inputs, expert)), dim=1)
+        total, embedding = at_pixels(both, inputs).unbind(dim=1)
+        return embedding / total.clamp_min(SMALL)
 
     def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
         """Variance of each class's logit less the mean of all, weighted by the probabilities, at locations, (N, K, h, w)."""
