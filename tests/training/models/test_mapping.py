@@ -1,5 +1,6 @@
 """The mapping model: read-out, calibration, and chips that join."""
 
+from copy import deepcopy
 from dataclasses import fields, replace
 
 import numpy as np
@@ -145,6 +146,26 @@ def test_a_prediction_is_a_distribution_whose_variances_add_up(model: MappingMod
     for plane in (answer.aleatoric, answer.embedding):
         assert plane.min() >= 0
         assert plane.max() <= 1 - 1 / 3
+
+
+@torch.no_grad()
+def test_beside_certain_pixels_single_precision_says_what_double_does(model: MappingModel) -> None:
+    chips = inputs(1, 48, 48)
+    chips.s2[:] = 0.1
+    chips.s2[:, 0, :, :24] = torch.linspace(0.2, 0.3, 48)[:, None]
+    band = model.raw(chips)[0, 0]
+    model.on_surroundings.weight.zero_()
+    model.on_raw.weight.zero_()[0, 0] = 14 / (
+        band[24, 0] - band[24, -1]
+    )  # a margin of about 14 on the left, and none on the right
+    model.on_raw.bias.zero_()[0] = -model.on_raw.weight[0, 0, 0, 0] * band[24, -1]
+    exact = deepcopy(model).double()(
+        Inputs(**{each.name: getattr(chips, each.name).double() for each in fields(chips)})
+    )
+    certain, open_ = exact.total[..., :24], exact.total[..., 24:]
+    assert ((certain > 1e-7) & (certain < 1e-5)).any()
+    assert open_.median() > 0.1
+    torch.testing.assert_close(model(chips).embedding.double(), exact.embedding, rtol=0, atol=1e-5)
 
 
 @torch.no_grad()
