@@ -59,7 +59,9 @@ def gaussians(
     logits, expert = model.logits(patch)
     weight = model.centred_weight
     products = (weight[:, None] * weight[None]).flatten(0, 1)
-    covariance = at_pixels(conv2d(expert.variance, products), patch)  # (1, K * K, H, W)
+    scale = model.noise_scale(model.surroundings(model.raw(patch), patch))
+    of_raw = scale * model.raw_noise.covariance.flatten()[:, None, None]
+    covariance = at_pixels(conv2d(expert.variance, products) + of_raw, patch)  # (1, K * K, H, W)
     covariance = covariance * model.variance_scale / model.temperature.square()
     seen = torch.nonzero((patch.s2_valid + patch.s1_valid).flatten() > 0)[:, 0]
     pixels = seen[torch.randperm(len(seen), generator=generator)[:count]]

@@ -85,7 +85,7 @@ class MappingModel(nn.Module):
         strangeness = (upsample(self.usual.distance(surroundings), CELL_PX) / USUAL).clamp_min(1).square()
         mean = nn.functional.conv2d(expert.mean, weight)  # (N, K, H / 2, W / 2)
         variance = nn.functional.conv2d(expert.variance, weight.square())
-        variance = variance + self.raw_noise.variance * self._noise_scale(surroundings)
+        variance = variance + self.raw_noise.variance * self.noise_scale(surroundings)
         return Logits(
             mean=(at_pixels(mean, inputs) + self.on_raw(raw) + around) / (self.temperature * strangeness),
             variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
@@ -103,12 +103,12 @@ class MappingModel(nn.Module):
     def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
         """Variance of each class's logit less the mean of all, weighted by the probabilities, at locations, (N, K, h, w)."""
         of_embedding = contrasts(probabilities, expert.variance, self.centred_weight)
-        scale = self._noise_scale(self.surroundings(self.raw(inputs), inputs))
+        scale = self.noise_scale(self.surroundings(self.raw(inputs), inputs))
         of_raw = self.raw_noise.contrast(probabilities) * scale
         return (of_embedding + of_raw) * self.variance_scale / self.temperature.square()
 
-    def _noise_scale(self, surroundings: Tensor) -> Tensor:
-        """At locations, (N, 1, H / 2, W / 2)."""
+    def noise_scale(self, surroundings: Tensor) -> Tensor:
+        """Multiple of the covariance of `raw_noise` at locations, (N, C, H / 8, W / 8) -> (N, 1, H / 2, W / 2)."""
         return upsample(self.raw_noise.scale(surroundings), CELL_PX // STRIDE)
 
     @property
