@@ -46,7 +46,7 @@ def changes(model: MappingModel, clear: Inputs, view: Inputs, place: Tensor) -> 
 
 
 def fit_raw_noise(model: MappingModel, found: Changes, drawn: Tensor) -> None:
-    """Set a model's `raw_noise` to what its probe makes of the changes.
+    """Set a model's `raw_noise` to what its probe makes of the changes; without any, to nothing.
 
     The size of a change follows a gamma distribution whose mean is an exponential of the surroundings: a generalised linear
     model (McCullagh, Nelder 1989, chapter 8), of which the likelihood is concave.
@@ -59,8 +59,11 @@ def fit_raw_noise(model: MappingModel, found: Changes, drawn: Tensor) -> None:
     weight = torch.cat([model.on_raw.weight, model.on_surroundings.weight], dim=1)[:, :, 0, 0].detach().cpu().double()
     change = found.change @ (weight - weight.mean(dim=0)).T  # (R, K)
     count = drawn.double()[found.place] * found.seen
-    count = count / count.sum()
+    count = count / count.sum().clamp_min(1)
     covariance = (count[:, None] * change).T @ change
+    model.raw_noise.covariance.copy_(covariance)
+    if not covariance.any():
+        return
     size = change.square().sum(dim=1) / covariance.trace()
     numbers = torch.zeros(found.around.shape[1] + 1, dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([numbers], max_iter=STEPS, line_search_fn="strong_wolfe")
@@ -74,7 +77,6 @@ def fit_raw_noise(model: MappingModel, found: Changes, drawn: Tensor) -> None:
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch does not type it
     with torch.no_grad():
-        model.raw_noise.covariance.copy_(covariance)
         model.raw_noise.log_scale.weight.copy_(numbers[:-1].reshape(1, -1, 1, 1))
         model.raw_noise.log_scale.bias.copy_(numbers[-1:])  # type: ignore[union-attr]  # has a bias
 

@@ -75,6 +75,15 @@ def test_rows_that_show_nothing_and_places_that_were_not_drawn_do_not_count(mode
     np.testing.assert_allclose(predicted(model, found), expected, rtol=1e-3)
 
 
+def test_without_changes_there_is_no_noise(model: MappingModel) -> None:
+    found, _ = made_changes()
+    for nothing in (replace(found, change=0 * found.change), replace(found, seen=0 * found.seen)):
+        fit_raw_noise(model, found, torch.ones(3))
+        fit_raw_noise(model, nothing, torch.ones(3))
+        assert not model.raw_noise.covariance.any()
+        assert model.raw_noise.scale(torch.randn(1, AROUND, 3, 4)).isfinite().all()
+
+
 def test_changes_are_between_the_chips_and_their_view_at_centres_of_cells(model: MappingModel) -> None:
     chips = inputs(2, 48, 48)
     chips.s2_valid[1, :, :24], chips.s1_valid[1, :, :24] = 0, 0

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.models.expert import LOG_VARIANCE_LIMIT
+
 
 class RawNoise(nn.Module):
     """A Gaussian on the logits of raw bands and surroundings: one covariance, scaled by what the surroundings show.
@@ -22,7 +24,7 @@ class RawNoise(nn.Module):
     def scale(self, surroundings: Tensor) -> Tensor:
         """Multiple of the covariance, (N, C, h, w) -> (N, 1, h, w)."""
         logarithm: Tensor = self.log_scale(surroundings)
-        return logarithm.exp()
+        return logarithm.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT).exp()
 
     @property
     def variance(self) -> Tensor:

@@ -20,6 +20,14 @@ def test_contrasts_are_quadratic_forms_of_the_covariance() -> None:
 
 
 @torch.no_grad()
+def test_wild_surroundings_are_not_without_bound() -> None:
+    noise = RawNoise(6, 4)
+    noise.log_scale.weight.fill_(1.0)
+    wild = torch.tensor([-1e6, 1e6])[:, None, None, None].expand(-1, 6, 3, 5)
+    np.testing.assert_allclose(noise.scale(wild)[:, 0, 0, 0], np.exp([-8, 8]), rtol=1e-5)
+
+
+@torch.no_grad()
 def test_before_it_is_fitted_there_is_none() -> None:
     noise = RawNoise(6, 4)
     assert not noise.variance.any()
