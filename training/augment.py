@@ -138,9 +138,7 @@ def corrupt(inputs: Inputs, kind: Corruption, level: int, generator: torch.Gener
             s2 = inputs.s2 + strength * _normal(inputs.s2, generator)
             return _observed(inputs, s2=s2, s1=inputs.s1 + NOISE_DB * strength * _normal(inputs.s1, generator))
         case Corruption.BLUR:
-            return _observed(
-                inputs, s2=_blurred(inputs.s2, inputs.s2_valid, inputs.s2.new_full((len(inputs.s2),), strength))
-            )
+            return _observed(inputs, s2=_blurred(inputs.s2, inputs.s2_valid, strength))
         case Corruption.NODATA:
             side = (strength**0.5, strength**0.5)
             return _hide(inputs, s2=_box(inputs.s2, side, generator), s1=_box(inputs.s1, side, generator))
@@ -293,9 +291,10 @@ def _random_band(chips: Tensor, share: float, generator: torch.Generator) -> Ten
     return _chosen(len(chips), share, generator) & (band == every)
 
 
-def _blurred(values: Tensor, valid: Tensor, sigma_px: Tensor) -> Tensor:
-    """Gaussian means over what is valid, with a standard deviation (N,) for each chip."""
-    size, sigma = 2 * ceil(3 * float(sigma_px.max())) + 1, sigma_px[:, None].expand(-1, 2)
+def _blurred(values: Tensor, valid: Tensor, sigma_px: float | Tensor) -> Tensor:
+    """Gaussian means over what is valid, with one standard deviation for all chips or (N,)."""
+    sigma = torch.as_tensor(sigma_px, dtype=values.dtype, device=values.device).expand(len(values))
+    size, sigma = 2 * ceil(3 * float(sigma.max())) + 1, sigma[:, None].expand(-1, 2)
     weight = gaussian_blur2d(valid, size, sigma, border_type="replicate")
     return gaussian_blur2d(values, size, sigma, border_type="replicate") / weight.clamp(min=1e-6)
 

@@ -136,8 +136,7 @@ def solve(moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor)
 def fit_probe(model: MappingModel, moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor) -> None:
     """Set a model's probe to what is solved; and what it reads beside the embedding, to how noisy and how usual that is."""
     take_over(model, [solve(moments, drawn, config, weights)])
-    if config.beside != "nothing":
-        fit_raw_noise(model, moments.changes, drawn)
+    fit_raw_noise(model, moments.changes, drawn)
     if config.beside == "surroundings":
         centre, spread = _spread(moments, drawn.double())
         around = model.on_surroundings.in_channels

@@ -46,7 +46,7 @@ def changes(model: MappingModel, clear: Inputs, view: Inputs, place: Tensor) -> 
 
 
 def fit_raw_noise(model: MappingModel, found: Changes, drawn: Tensor) -> None:
-    """Set a model's `raw_noise` to what its probe makes of the changes; without any, to nothing.
+    """Set a model's `raw_noise` to what its probe makes of the changes; to nothing where there are none.
 
     The size of a change follows a gamma distribution whose mean is an exponential of the surroundings: a generalised linear
     model (McCullagh, Nelder 1989, chapter 8), of which the likelihood is concave.

@@ -183,8 +183,7 @@ def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: Sampl
         return model.eval()
     chips = _labelled_chips(fabric, config, labelled, config.probe.optimiser.steps, run.reached())
     tuned = fine_tune(fabric, model, chips, config.probe, run, weights)
-    if config.probe.beside != "nothing":
-        fit_raw_noise(tuned, moments.changes, torch.ones(len(moments.counts)))
+    fit_raw_noise(tuned, moments.changes, torch.ones(len(moments.counts)))
     return tuned
 
 

@@ -155,9 +155,8 @@ def test_beside_certain_pixels_single_precision_says_what_double_does(model: Map
     chips.s2[:, 0, :, :24] = torch.linspace(0.2, 0.3, 48)[:, None]
     band = model.raw(chips)[0, 0]
     model.on_surroundings.weight.zero_()
-    model.on_raw.weight.zero_()[0, 0] = 14 / (
-        band[24, 0] - band[24, -1]
-    )  # a margin of about 14 on the left, and none on the right
+    # A margin of about 14 on the left, and none on the right.
+    model.on_raw.weight.zero_()[0, 0] = 14 / (band[24, 0] - band[24, -1])
     model.on_raw.bias.zero_()[0] = -model.on_raw.weight[0, 0, 0, 0] * band[24, -1]
     exact = deepcopy(model).double()(
         Inputs(**{each.name: getattr(chips, each.name).double() for each in fields(chips)})
