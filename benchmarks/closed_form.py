@@ -3,7 +3,8 @@
     python benchmarks/closed_form.py runs/NAME/model.pt
 
 Logits are drawn independent by class, and as the embedding makes them, correlated. Closed forms and samples start from the
-same variances at pixels, so interpolation has no part in their ratio.
+same variances at pixels, so interpolation has no part in their ratio. What a missing sensor leaves open is in neither: it is
+not drawn from these logits, but what other ones would say.
 """
 
 import argparse
@@ -18,8 +19,10 @@ from torch.nn.functional import conv2d
 from export.chips import masked
 from training.checkpoint import load_model
 from training.evaluate.exam import inputs_of
+from training.models.layers import STRIDE
 from training.models.mapping import MappingModel, at_pixels
 from training.models.predictive import Logits, variances
+from training.models.sensor_sets import SETS, of_its_set, sensor_sets
 from training.setup import labelled_pool
 from training.tensors import Inputs
 
@@ -57,15 +60,16 @@ def gaussians(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (count, K) and covariance (count, K, K) of the logits of random pixels."""
     logits, expert = model.logits(patch)
-    weight = model.centred_weight
-    products = (weight[:, None] * weight[None]).flatten(0, 1)
-    scale = model.noise_scale(model.surroundings(model.raw(patch), patch))
-    of_raw = scale * model.raw_noise.covariance.flatten()[:, None, None]
-    covariance = at_pixels(conv2d(expert.variance, products) + of_raw, patch)  # (1, K * K, H, W)
+    sets, weights = sensor_sets(patch, STRIDE), model.centred_weight.chunk(SETS)
+    products = torch.cat([(weight[:, None] * weight[None]).flatten(0, 1) for weight in weights])
+    of_embedding = of_its_set(conv2d(expert.variance, products), sets)
+    of_raw = conv2d(sets, model.raw_noise.covariance.flatten(1).T[:, :, None, None])
+    scale = model.noise_scale(model.surroundings(model.raw(patch), patch), sets)
+    covariance = at_pixels(of_embedding + of_raw * scale, patch)  # (1, K * K, H, W)
     covariance = covariance * model.variance_scale / model.temperature.square()
     seen = torch.nonzero((patch.s2_valid + patch.s1_valid).flatten() > 0)[:, 0]
     pixels = seen[torch.randperm(len(seen), generator=generator)[:count]]
-    classes = len(weight)
+    classes = len(weights[0])
     mean = logits.mean.flatten(2)[0, :, pixels].T
     return mean.double(), covariance.flatten(2)[0, :, pixels].T.reshape(-1, classes, classes).double()
 

@@ -20,8 +20,8 @@ from training.evaluate.answers import Answers, join
 from training.evaluate.conformal import fit_thresholds
 from training.evaluate.exam import Conditions, Exam, each_plane, inputs_of
 from training.losses.classification import IGNORED
-from training.models.encoder import seen_shares
-from training.models.expert import Expert, fuse
+from training.models.encoder import fused
+from training.models.expert import Expert
 from training.models.layers import STRIDE
 from training.models.mapping import MappingModel
 from training.models.predictive import Logits
@@ -68,9 +68,7 @@ class HeldOut:
 
     def loss(self, numbers: "Numbers") -> Tensor:
         """Brier score summed over labelled pixels."""
-        shares = seen_shares(self.inputs)
-        trust = [share * weight for share, weight in zip(shares, numbers.expert_weights, strict=True)]
-        logits = self.model.read_out(self.inputs, fuse(self.experts, trust))
+        logits = self.model.read_out(self.inputs, fused(self.experts, self.inputs, numbers.expert_weights))
         # What a temperature divides is the logit, mean and deviation alike.
         scaled = Logits(
             mean=logits.mean / numbers.temperature,

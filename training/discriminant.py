@@ -1,21 +1,27 @@
 """The linear probe in closed form: linear discriminant analysis of what the model sees, from sums over its places."""
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 from contract.errors import TrainingStopped
 from training.augment import augment
 from training.data.chips import Batch, Chips
 from training.losses.classification import IGNORED
+from training.missing import ReadOut, Views, in_common, missing
 from training.models.doubt import DoubtHeads
+from training.models.encoder import fused
 from training.models.layers import STRIDE, upsample
 from training.models.mapping import MappingModel
+from training.models.raw import raw_channels_of
+from training.models.sensor_sets import SENSOR_SETS, SETS, shown_to
 from training.models.surroundings import CELL_PX
 from training.probe import ProbeConfig, augmented_view
 from training.raw_noise import Changes, changes, fit_raw_noise
@@ -25,14 +31,15 @@ from training.tensors import Inputs
 LEAST_SPREAD: Final = 1e-6
 """Standard deviation of a feature that never changes."""
 PARTS: Final = {"nothing": 1, "pixel": 2, "surroundings": 3}
-"""How many of `read_outs` a probe reads."""
+"""How many of a model's `widths` a probe reads."""
+Rows = TypeVar("Rows", Changes, Views)
 UNSEEN_SHARE: Final = 1e-4
 """Most that a class without a labelled pixel is given, as a share of the likeliest: it is all but never said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Moments:
-    """Sums over the labelled locations of each place, in double precision. All that the closed form needs."""
+    """Sums over the labelled locations of each place that a set of sensors sees, in double precision."""
 
     counts: Tensor
     """(P, K): locations of each class."""
@@ -40,23 +47,24 @@ class Moments:
     """(P, K, D): of the features."""
     squares: Tensor
     """(P, D, D): of the features' outer products, with the variance of the embedding: the probe reads draws of it."""
-    changes: Changes
-    """What noise and blur do to the raw bands of each place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ReadOut:
-    """A linear classifier of the features."""
+class Gathered:
+    """All that closed forms need of P places."""
 
-    weight: Tensor
-    """(K, D)."""
-    bias: Tensor
-    """(K,)."""
+    of_set: tuple[Moments, ...]
+    """Of each set of sensors. Those of both are of views of which some lack a sensor: what fails as soon as one changes is
+    not relied upon."""
+    changes: Changes
+    """What noise and blur do to the raw bands of each place."""
+    views: Views
+    """What each set of sensors makes of the same ground."""
 
 
 def gather(
     fabric: Fabric, model: MappingModel, chips: Iterator[Batch], config: ProbeConfig, run: Run, places: Sequence[int]
-) -> Moments:
+) -> Gathered:
     """What a model sees of labelled chips, in augmented views.
 
     Args:
@@ -73,35 +81,38 @@ def gather(
     device, classes = fabric.device, len(model.legend.classes)
     model = model.to(device).eval()
     of_sample = torch.tensor(places, device=device)
-    count, width = (
-        int(of_sample.max()) + 1,
-        sum(plane.in_channels for plane in read_outs(model)[: PARTS[config.beside]]),
-    )
+    count = int(of_sample.max()) + 1
+    width = sum(model.widths[: PARTS[config.beside]])
     shapes = ((count, classes), (count, classes, width), (count, width, width))
-    counts, sums, squares = (torch.zeros(shape, dtype=torch.float64, device=device) for shape in shapes)
+    counts, sums, squares = (torch.zeros((SETS, *shape), dtype=torch.float64, device=device) for shape in shapes)
     changed: list[Changes] = []
+    viewed: list[Views] = []
     for step, batch in enumerate(chips):
         seen = Chips.of(fabric.to_device(batch))
         generator = run.generator(step, fabric)
         view, target = augmented_view(seen, config.augment, generator)
         target = target[:, ::STRIDE, ::STRIDE].flatten(1)  # one pixel of each location; turns decide which
-        features, variance = _features(model, view, PARTS[config.beside])
-        for chip, place in enumerate(of_sample[seen.image].tolist()):
-            known = target[chip] != IGNORED
-            rows, labels = features[chip, known].double(), target[chip, known]
-            counts[place] += torch.bincount(labels, minlength=classes)
-            sums[place].index_add_(0, labels, rows)
-            squares[place] += rows.T @ rows
-            squares[place].diagonal()[: variance.shape[2]] += variance[chip, known].double().sum(dim=0)
-        noisy = augment(seen.inputs, config.noise, generator)
-        changed.append(changes(model, seen.inputs, noisy, of_sample[seen.image]))
+        place = of_sample[seen.image]
+        features, variance, shown = _features(model, view, PARTS[config.beside])
+        for number, chip in itertools.product(range(SETS), range(len(place))):
+            known = (target[chip] != IGNORED) & shown[number, chip]
+            rows, labels = features[number, chip, known].double(), target[chip, known]
+            counts[number, place[chip]] += torch.bincount(labels, minlength=classes)
+            sums[number, place[chip]].index_add_(0, labels, rows)
+            total = squares[number, place[chip]]
+            total += rows.T @ rows
+            total.diagonal()[: variance.shape[3]] += variance[number, chip, known].double().sum(dim=0)
+        viewed.append(in_common(features, shown, place))
+        changed.append(changes(model, seen.inputs, augment(seen.inputs, config.noise, generator), place))
         run.watch(step, {})
         if run.stop():
             raise TrainingStopped
     summed = [cast("Tensor", fabric.all_reduce(plane, reduce_op="sum")).cpu() for plane in (counts, sums, squares)]
-    together = {plane.name: torch.cat([getattr(each, plane.name) for each in changed]) for plane in fields(Changes)}
-    every = {name: _of_all_devices(fabric, rows) for name, rows in together.items()}
-    return Moments(counts=summed[0], sums=summed[1], squares=summed[2], changes=Changes(**every))
+    return Gathered(
+        of_set=tuple(Moments(counts=n, sums=s, squares=q) for n, s, q in zip(*summed, strict=True)),
+        changes=_together(fabric, changed),
+        views=_together(fabric, viewed),
+    )
 
 
 def solve(moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor) -> ReadOut:
@@ -133,31 +144,40 @@ def solve(moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor)
     return ReadOut(weight=weight, bias=bias)
 
 
-def fit_probe(model: MappingModel, moments: Moments, drawn: Tensor, config: ProbeConfig, weights: Tensor) -> None:
-    """Set a model's probe to what is solved; and what it reads beside the embedding, to how noisy and how usual that is."""
-    take_over(model, [solve(moments, drawn, config, weights)])
-    fit_raw_noise(model, moments.changes, drawn)
+def fit_probe(model: MappingModel, found: Gathered, drawn: Tensor, config: ProbeConfig, weights: Tensor) -> None:
+    """Set a model's probes to what is solved, and with them how usual and how noisy what they read is, and what is missing."""
+    labelled = [bool(moments.counts[drawn > 0].any()) for moments in found.of_set]
+    made = [
+        # Of an archive of one sensor, nothing is known of the other alone: it is read as it is beside the first.
+        solve(moments if known else found.of_set[0], drawn, config, weights)
+        for moments, known in zip(found.of_set, labelled, strict=True)
+    ]
+    take_over(model, made)
+    model.missing.copy_(missing(found.views, made, drawn))
+    fit_raw_noise(model, found.changes, drawn)
     if config.beside == "surroundings":
-        centre, spread = _spread(moments, drawn.double())
         around = model.on_surroundings.in_channels
-        model.usual.fit(centre[-around:], spread[-around:, -around:], config.shrinkage)
+        for usual, moments in itertools.compress(zip(model.usual_ground, found.of_set, strict=True), labelled):
+            centre, spread = _spread(moments, drawn.double())
+            usual.fit(centre[-around:], spread[-around:, -around:], config.shrinkage)
 
 
 @torch.no_grad()
 def take_over(module: MappingModel | DoubtHeads, found: Sequence[ReadOut]) -> None:
-    """Set the weights of a probe, or of several heads, to what was solved for each; 0 for what is not read."""
-    weight = torch.cat([each.weight for each in found]).float()[:, :, None, None]
-    first = 0
-    for plane in read_outs(module):
-        part = weight[:, first : first + plane.in_channels]
-        plane.weight.copy_(part if part.shape[1] else torch.zeros_like(plane.weight))
-        first += plane.in_channels
-    module.on_raw.bias.copy_(torch.cat([each.bias for each in found]).float())  # type: ignore[union-attr]  # has a bias
-
-
-def read_outs(module: MappingModel | DoubtHeads) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
-    """The parts of a probe, or of several heads, in the order of the features: embedding, raw, surroundings."""
-    return module.on_embedding, module.on_raw, module.on_surroundings
+    """Set the weights of a model's probes, or of several heads, to what was solved for each; 0 for what is not read."""
+    weight, bias = (
+        torch.cat(parts).float() for parts in zip(*((each.weight, each.bias) for each in found), strict=True)
+    )
+    read = functional.pad(weight, (0, sum(module.widths) - weight.shape[1]))[:, :, None, None]
+    of_embedding, of_raw, of_surroundings = torch.split(read, list(module.widths), dim=1)
+    if isinstance(module, MappingModel):
+        both, *alone = of_raw.chunk(SETS)
+        channels = [raw_channels_of(module.encoder.bands, sensors)[:, None, None] for sensors in SENSOR_SETS[1:]]
+        of_raw = torch.cat([both, (torch.stack(alone) * torch.stack(channels)[:, None]).sum(dim=0)], dim=1)
+    module.on_embedding.weight.copy_(of_embedding)
+    module.on_embedding.bias.copy_(bias)  # type: ignore[union-attr]  # has a bias
+    module.on_raw.weight.copy_(of_raw)
+    module.on_surroundings.weight.copy_(of_surroundings)
 
 
 def _spread(moments: Moments, drawn: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,6 +188,13 @@ def _spread(moments: Moments, drawn: Tensor) -> tuple[Tensor, Tensor]:
     return centre, squares - torch.outer(centre, centre)
 
 
+def _together(fabric: Fabric, parts: Sequence[Rows]) -> Rows:
+    """The rows of every batch and of every device, one after the other."""
+    names = [plane.name for plane in fields(parts[0])]
+    planes = {name: torch.cat([getattr(each, name) for each in parts]) for name in names}
+    return type(parts[0])(**{name: _of_all_devices(fabric, rows) for name, rows in planes.items()})
+
+
 def _of_all_devices(fabric: Fabric, rows: Tensor) -> Tensor:
     """The rows (R, ...) of each device, one after the other."""
     gathered = cast("Tensor", fabric.all_gather(rows))  # (devices, R, ...), of one device (R, ...)
@@ -175,11 +202,19 @@ def _of_all_devices(fabric: Fabric, rows: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _features(model: MappingModel, view: Inputs, parts: int) -> tuple[Tensor, Tensor]:
-    """What the probe reads at each location, (N, h * w, D), and the variance of its first d, (N, h * w, d)."""
-    expert = model.encoder(view, model.expert_weights)
-    raw = model.raw(view)
-    around = upsample(model.surroundings(raw, view), CELL_PX // STRIDE)
-    planes = (expert.mean, raw[:, :, ::STRIDE, ::STRIDE], around)[:parts]
-    sampled = expert.variance if model.encoder.config.variational else torch.zeros_like(expert.variance)
-    return torch.cat(planes, dim=1).flatten(2).mT, sampled.flatten(2).mT
+def _features(model: MappingModel, view: Inputs, parts: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What the probe of each set of sensors reads at each location, the variance of its first d, and where it sees anything.
+
+    (S, N, h * w, D), (S, N, h * w, d), (S, N, h * w) bool.
+    """
+    experts, variational = model.encoder.experts(view), model.encoder.config.variational
+    found = []
+    for sensors in SENSOR_SETS:
+        shown = shown_to(view, sensors)
+        expert, raw = fused(experts, shown, model.expert_weights), model.raw(shown)
+        around = upsample(model.surroundings(raw, shown), CELL_PX // STRIDE)
+        read = torch.cat((expert.mean, raw[:, :, ::STRIDE, ::STRIDE], around)[:parts], dim=1)
+        seen = torch.maximum(shown.s2_valid, shown.s1_valid)[:, :, ::STRIDE, ::STRIDE] > 0
+        found.append((read, expert.variance * variational, seen))
+    features, variance, seen = (torch.stack(planes).flatten(3).mT for planes in zip(*found, strict=True))
+    return features, variance, seen[..., 0]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.data.sample import Sample
-from training.discriminant import Moments, solve, take_over
+from training.discriminant import Gathered, solve, take_over
 from training.evaluate.exam import Conditions, inputs_of
 from training.models.doubt import HEADS, DoubtHeads
 from training.models.latents import Latents
@@ -18,11 +18,12 @@ from training.probe import ProbeConfig
 from training.tensors import Inputs
 
 
-def doubt_of(model: MappingModel, moments: Moments, config: ProbeConfig, weights: Tensor, seed: int) -> DoubtHeads:
-    """The probe's closed form on `HEADS` bootstraps of the places."""
+def doubt_of(model: MappingModel, found: Gathered, config: ProbeConfig, weights: Tensor, seed: int) -> DoubtHeads:
+    """The closed form of both sensors' probe on `HEADS` bootstraps of the places."""
     heads = model.new_doubt()
-    draws = place_draws(len(moments.counts), seed)
-    take_over(heads, [solve(moments, drawn, config, weights) for drawn in draws])
+    both = found.of_set[0]
+    draws = place_draws(len(both.counts), seed)
+    take_over(heads, [solve(both, drawn, config, weights) for drawn in draws])
     return heads
 
 

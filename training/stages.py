@@ -19,7 +19,7 @@ from training.curves import draw_curves
 from training.data.chips import Batch, Cut
 from training.data.pool import SamplePool
 from training.data.splits import few_labels, place_folds
-from training.discriminant import Moments, fit_probe, gather
+from training.discriminant import Gathered, fit_probe, gather
 from training.ensemble import doubt_of, fit_latents
 from training.evaluate.exam import Conditions
 from training.models.encoder import Encoder
@@ -123,7 +123,8 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     if encoder_path:
         _refuse_other_encoder(load_encoder(encoder_path)[0], model, config)
     learnt = _learnt_from(config, pool)
-    moments = _moments(fabric, config, model, learnt, stage.run("calibrate/moments"))
+    found = _gathered(fabric, config, model, learnt, stage.run("calibrate/moments"))
+    counts = found.of_set[0].counts
     weights = class_weights(learnt.class_pixels(config.legend), config.probe)
     folds = []
     for number, held_out in enumerate(parts):
@@ -131,16 +132,16 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
         kept = torch.tensor([place not in inside.places for place in learnt.places])
         if config.probe.encoder == "frozen":
             fitted = deepcopy(model.cpu())
-            fit_probe(fitted, moments, kept, config.probe, weights)
+            fit_probe(fitted, found, kept, config.probe, weights)
         else:
             encoder, _ = _encoder(config, outside, encoder_path)
             run = stage.run(f"calibrate/fold-{number}", encoder_path)
             fitted = fit_on(fabric, config, encoder, outside, run).cpu()
-        known = moments.counts[kept].sum(dim=0) >= LEARNT * moments.counts.sum(dim=0)
+        known = counts[kept].sum(dim=0) >= LEARNT * counts.sum(dim=0)
         folds.append(Fold(model=fitted, samples=inside, known=known))
     calibration = calibrate(folds, config.calibrate, conditions(model))
     model.cpu().calibrate(calibration)
-    model.doubt = doubt_of(model, moments, config.probe, weights, config.seed)
+    model.doubt = doubt_of(model, found, config.probe, weights, config.seed)
     some = np.random.default_rng(config.seed).permutation(len(learnt))[:STATISTICS_SAMPLES]
     model.latents = fit_latents(model, learnt.select(some.tolist()), conditions(model))
     path = stage.out / MODEL_NAME
@@ -177,13 +178,15 @@ def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: Sampl
     labelled = _learnt_from(config, pool)
     weights = class_weights(labelled.class_pixels(config.legend), config.probe)
     model = MappingModel(encoder, config.legend)
-    moments = _moments(fabric, config, model, labelled, run)
-    fit_probe(model, moments, torch.ones(len(moments.counts)), config.probe, weights)
+    found = _gathered(fabric, config, model, labelled, run)
+    once = torch.ones(len(labelled.places))
+    fit_probe(model, found, once, config.probe, weights)
     if config.probe.encoder == "frozen":
         return model.eval()
     chips = _labelled_chips(fabric, config, labelled, config.probe.optimiser.steps, run.reached())
     tuned = fine_tune(fabric, model, chips, config.probe, run, weights)
-    fit_raw_noise(tuned, moments.changes, torch.ones(len(moments.counts)))
+    # What is missing stays that of the encoder before: it is measured in closed form.
+    fit_raw_noise(tuned, found.changes, once)
     return tuned
 
 
@@ -193,7 +196,7 @@ def _learnt_from(config: TrainingConfig, pool: SamplePool) -> SamplePool:
     return labelled
 
 
-def _moments(fabric: Fabric, config: TrainingConfig, model: MappingModel, pool: SamplePool, run: Run) -> Moments:
+def _gathered(fabric: Fabric, config: TrainingConfig, model: MappingModel, pool: SamplePool, run: Run) -> Gathered:
     chips = _labelled_chips(fabric, config, pool, config.probe.batches)
     numbers = {place: number for number, place in enumerate(pool.places)}
     return gather(fabric, model, chips, config.probe, run, [numbers[entry.place] for entry in pool.entries])

@@ -17,6 +17,7 @@ from training.data.pool import SamplePool
 from training.data.sample import BandChoice, Entry, Observation, Sample
 from training.models.config import BranchConfig, ModelConfig
 from training.models.encoder import Encoder
+from training.models.mapping import MappingModel
 from training.models.standardise import BandStatistics
 from training.tensors import Inputs
 
@@ -56,6 +57,11 @@ def encoder(config: ModelConfig | None = None, seed: int = 0) -> Encoder:
     """Tiny, untrained, and ready to answer."""
     torch.manual_seed(seed)
     return Encoder(BandChoice(), config or model_config(), STATISTICS).eval()
+
+
+def read_outs(model: MappingModel) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d]:
+    """Of the embedding, of raw bands and of their surroundings."""
+    return model.on_embedding, model.on_raw, model.on_surroundings
 
 
 def worn(module: Module, seed: int = 1) -> Module:

@@ -52,7 +52,7 @@ def by_pixel(sharpness: float = 1.0) -> MappingModel:
     model = MappingModel(encoder(), LEGEND).eval()
     for part in (model.on_embedding, model.on_surroundings):
         torch.nn.init.zeros_(part.weight)
-    for plane in (model.on_raw.weight, model.on_raw.bias):
+    for plane in (model.on_raw.weight, model.on_embedding.bias):
         plane.data.mul_(3 * sharpness)
     return model
 
@@ -62,7 +62,7 @@ def by_embedding() -> MappingModel:
     torch.manual_seed(0)
     model = MappingModel(Measured(BandChoice(), model_config(), STATISTICS), LEGEND).eval()
     model.on_embedding.weight.data.mul_(6)
-    for plane in (model.on_raw.weight, model.on_raw.bias, model.on_surroundings.weight):
+    for plane in (model.on_embedding.bias, model.on_raw.weight, model.on_surroundings.weight):
         torch.nn.init.zeros_(plane)
     return model
 
@@ -193,14 +193,14 @@ def test_thresholds_are_of_the_calibrated_model_with_samples_as_blocks() -> None
 def test_what_a_fold_has_not_learnt_does_not_count() -> None:
     """Of the labels of one class, all that the model says is wrong."""
     samples = drawn(8, by_pixel())
-    swapped = [replace(each, labels=np.where(each.labels == 10, 40, each.labels).astype(np.uint8)) for each in samples]
+    swapped = [replace(each, labels=np.where(each.labels == 10, 80, each.labels).astype(np.uint8)) for each in samples]
     without = [replace(each, labels=np.where(each.labels == 10, NO_LABEL, each.labels)) for each in samples]
-    without = [replace(each, labels=np.where(each.labels == 40, NO_LABEL, each.labels)) for each in without]
+    without = [replace(each, labels=np.where(each.labels == 80, NO_LABEL, each.labels)) for each in without]
 
     def fitted(seen: Sequence[Sample], unknown: int | None) -> Calibration:
         return calibrate([fold(by_pixel(), seen, unknown=unknown)], CONFIG, conditions(by_pixel()))
 
-    judged, expected = fitted(swapped, 1), fitted(without, None)
+    judged, expected = fitted(swapped, 2), fitted(without, None)
     assert judged.temperature == pytest.approx(expected.temperature, rel=1e-4)
     assert fitted(swapped, None).temperature > 2 * judged.temperature
 

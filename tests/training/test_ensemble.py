@@ -14,7 +14,7 @@ from training.data.chips import Batch, ChipDataset, Cut
 from training.data.pairs import PairFolder, PairLayout
 from training.data.reben import ReBEN
 from training.data.sample import BandChoice, Sample
-from training.discriminant import Moments, gather, solve, take_over
+from training.discriminant import Gathered, gather, solve
 from training.ensemble import doubt_of, fit_latents, place_draws
 from training.evaluate.exam import Conditions, Exam, inputs_of
 from training.models.doubt import HEADS
@@ -34,7 +34,7 @@ def model() -> MappingModel:
     return worn(MappingModel(encoder(model_config(blocks=(1, 0, 0))), LEGEND)).eval()
 
 
-def moments(made: MappingModel, samples: Sequence[Sample]) -> Moments:
+def gathered(made: MappingModel, samples: Sequence[Sample]) -> Gathered:
     """Of samples that are of a place each."""
     return gather(cpu(), made, batches(samples), CONFIG, Run(seed=0), range(len(samples)))
 
@@ -62,22 +62,24 @@ def test_a_place_is_left_out_by_about_a_third_of_the_heads() -> None:
     assert (place_draws(3000, seed=0) == 0).float().mean().item() == pytest.approx(np.exp(-1), abs=0.01)
 
 
-def test_each_head_is_the_probe_of_the_places_that_it_drew() -> None:
+def test_each_head_is_the_probe_of_both_sensors_of_the_places_that_it_drew() -> None:
     made = model()
-    summed = moments(made, [coloured(index) for index in range(4)])
-    heads = doubt_of(made, summed, CONFIG, ONES, seed=5)
-    rows, columns = torch.randn(2, 6, 3, 4), torch.randn(2, made.on_raw.in_channels, 3, 4)
-    votes = heads.apart(heads.on_embedding(rows) + heads.on_raw(columns))
+    found = gathered(made, [coloured(index) for index in range(4)])
+    heads = doubt_of(made, found, CONFIG, ONES, seed=5)
+    mean, raw, around = torch.randn(2, 6, 8, 12), torch.randn(2, 9, 8, 12), torch.randn(2, 36, 2, 3)
+    votes = heads.apart(heads(mean, raw, around)).detach()
+    read = np.concatenate([mean, raw], axis=1)  # and no surroundings
     for head, drawn in enumerate(place_draws(4, seed=5)):
-        take_over(made, [solve(summed, drawn, CONFIG, ONES)])
-        torch.testing.assert_close(votes[:, head], made.on_embedding(rows) + made.on_raw(columns))
+        both = solve(found.of_set[0], drawn, CONFIG, ONES)
+        expected = np.einsum("kd,ndhw->nkhw", both.weight, read) + both.bias.numpy()[:, None, None]
+        np.testing.assert_allclose(votes[:, head], expected, rtol=1e-3, atol=1e-3)
 
 
 def test_what_only_some_heads_have_seen_is_doubted() -> None:
     """Water is of one place alone, which some heads have not drawn."""
     samples = [_only(index, (10, 40) if index < 3 else (80,)) for index in range(4)]
     made = model()
-    made.doubt = doubt_of(made, moments(made, samples), CONFIG, ONES, seed=0)
+    made.doubt = doubt_of(made, gathered(made, samples), CONFIG, ONES, seed=0)
     assert 0 < (place_draws(4, seed=0)[:, 3] == 0).sum() < HEADS
     known, water = (_doubt(made, samples[index]) for index in (0, 3))
     assert water > 10 * known

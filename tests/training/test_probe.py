@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from contract.errors import LossNotFinite, TrainingStopped
-from tests.training.examples import LEGEND, UNCHANGED, coloured, cpu, encoder, model_config, pool, worn
+from tests.training.examples import LEGEND, UNCHANGED, coloured, cpu, encoder, model_config, pool, read_outs, worn
 from training.augment import AugmentConfig
 from training.config import Hardware
 from training.data.chips import Batch, ChipDataset, Chips, Cut
 from training.data.sample import BandChoice
-from training.discriminant import fit_probe, gather, read_outs
+from training.discriminant import fit_probe, gather
 from training.losses.classification import IGNORED
 from training.models.mapping import MappingModel
 from training.optimise import OptimiserConfig
@@ -76,8 +76,8 @@ def test_an_encoder_learns_to_tell_classes_and_another_probe_can_use_it() -> Non
     trained = fine_tune(cpu(), blank, batches(steps=120), config, Run(seed=0), ONES)
     assert accuracy(trained) > 0.9
     again = MappingModel(trained.encoder, LEGEND)
-    moments = gather(cpu(), again, batches(steps=30), config, Run(seed=0), range(6))
-    fit_probe(again, moments, torch.ones(6), config, ONES)
+    found = gather(cpu(), again, batches(steps=30), config, Run(seed=0), range(6))
+    fit_probe(again, found, torch.ones(6), config, ONES)
     assert accuracy(again) > 0.9
 
 
@@ -96,7 +96,7 @@ def test_weights_of_what_is_not_read_stay_as_they_are(beside: str, read: int) ->
     pairs = zip(read_outs(before), read_outs(after), strict=True)
     moved = [not torch.equal(first.weight, second.weight) for first, second in pairs]
     assert moved == [place < read for place in range(3)]
-    assert not torch.equal(after.on_raw.bias, before.on_raw.bias)
+    assert not torch.equal(after.on_embedding.bias, before.on_embedding.bias)
 
 
 def test_the_fitted_model_is_ready_to_answer() -> None:

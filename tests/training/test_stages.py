@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from contract.bands import Modality
 from contract.bundle import Calibration
 from contract.errors import ConfigInvalid
-from tests.training.examples import LEGEND, STATISTICS, coloured, model_config, pool
+from tests.training.examples import LEGEND, STATISTICS, coloured, model_config, pool, read_outs
 from training import stages
 from training.calibrate import CalibrateConfig, Fold
 from training.checkpoint import load_encoder, load_model
@@ -20,7 +20,7 @@ from training.config import Hardware, TrainingConfig
 from training.data.chips import Batch
 from training.data.pool import SamplePool
 from training.data.sample import BandChoice
-from training.discriminant import Moments, fit_probe, read_outs
+from training.discriminant import Gathered, fit_probe
 from training.models.config import BranchConfig, ModelConfig
 from training.models.encoder import Encoder
 from training.models.mapping import MappingModel
@@ -135,9 +135,9 @@ def test_no_probe_of_a_fold_sees_labels_of_the_places_that_it_is_asked_about(
     probe_stage(stage, None)
     learnt: list[set[str]] = []
 
-    def recorded(model: MappingModel, moments: Moments, drawn: torch.Tensor, *rest: Any) -> None:
+    def recorded(model: MappingModel, found: Gathered, drawn: torch.Tensor, *rest: Any) -> None:
         learnt.append({f"place-{place}" for place in drawn.nonzero().flatten().tolist()})
-        fit_probe(model, moments, drawn, *rest)
+        fit_probe(model, found, drawn, *rest)
 
     monkeypatch.setattr(stages, "fit_probe", recorded)
     calibrate_stage(stage, None)

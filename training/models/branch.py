@@ -83,6 +83,9 @@ class Branch(nn.Module):
     def forward(self, standardised: Tensor, valid: Tensor) -> Expert:
         """(N, bands, H, W), (N, 1, H, W) -> an expert of (N, d, H / 2, W / 2)."""
         features = self.trunk(torch.cat([standardised, valid], dim=1))
+        # Bounded, and little changed where they are small: without, water and snow lie so far outside all other ground that
+        # they alone set the scale of every dimension, and what is new lies further out still.
+        features = features * torch.rsqrt(1 + features.square().mean(dim=1, keepdim=True))
         mean = self.mean(features)
         if not self.variational:
             return Expert(mean=mean, log_variance=torch.full_like(mean, -LOG_VARIANCE_LIMIT))

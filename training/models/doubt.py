@@ -22,9 +22,9 @@ class DoubtHeads(nn.Module):
 
     def __init__(self, latent: int, raw: int, around: int, classes: int) -> None:
         super().__init__()
-        self.heads, self.classes = HEADS, classes
-        self.on_embedding = nn.Conv2d(latent, HEADS * classes, 1, bias=False)
-        self.on_raw = nn.Conv2d(raw, HEADS * classes, 1)
+        self.heads, self.classes, self.widths = HEADS, classes, (latent, raw, around)
+        self.on_embedding = nn.Conv2d(latent, HEADS * classes, 1)
+        self.on_raw = nn.Conv2d(raw, HEADS * classes, 1, bias=False)
         self.on_surroundings = nn.Conv2d(around, HEADS * classes, 1, bias=False)
 
     def forward(self, mean: Tensor, raw: Tensor, around: Tensor) -> Tensor:

@@ -55,8 +55,12 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Inputs, weights: Tensor) -> Expert:
         """The fused expert, of (N, d, H / 2, W / 2), under expert weights (2,) of S2 and S1."""
-        trust = [share * weight for share, weight in zip(seen_shares(inputs), weights, strict=True)]
-        return fuse(self.experts(inputs), trust)
+        return fused(self.experts(inputs), inputs, weights)
+
+
+def fused(experts: tuple[Expert, Expert], inputs: Inputs, weights: Tensor) -> Expert:
+    """Experts of Sentinel-2 and Sentinel-1 as one, each trusted by its weight and by how much of a location it has seen."""
+    return fuse(experts, [share * weight for share, weight in zip(seen_shares(inputs), weights, strict=True)])
 
 
 def seen_shares(inputs: Inputs) -> tuple[Tensor, Tensor]:

@@ -39,7 +39,7 @@ def fuse(experts: Sequence[Expert], trust: Sequence[Tensor]) -> Expert:
         trust: For each, (N, 1, h, w): its weight times the share of observed pixels at the location.
     """
     # Generalised product of experts, arXiv:1410.7827.
-    precisions = [weight * (-expert.log_variance).exp() for expert, weight in zip(experts, trust, strict=True)]
+    precisions = [weight / expert.variance for expert, weight in zip(experts, trust, strict=True)]
     precision = 1 + reduce(torch.add, precisions)
     weighted = reduce(torch.add, [share * expert.mean for share, expert in zip(precisions, experts, strict=True)])
     return Expert(mean=weighted / precision, log_variance=-precision.log())

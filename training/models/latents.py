@@ -30,9 +30,10 @@ class Latents(nn.Module):
     def fit(self, mean: Tensor, covariance: Tensor, shrinkage: float = SHRINKAGE) -> None:
         """Take over the mean (d,) and the covariance (d, d) of training ground, in double precision."""
         latent = len(mean)
-        floor = shrinkage * (covariance.trace() / latent).clamp_min(SMALLEST)
+        varied = covariance.diagonal() > 0
+        floor = shrinkage * (covariance.trace() / varied.sum().clamp_min(1)).clamp_min(SMALLEST)
         lower = torch.linalg.cholesky((1 - shrinkage) * covariance + floor * torch.eye(latent, dtype=torch.float64))
-        whitening = torch.linalg.inv(lower)
+        whitening = torch.linalg.inv(lower) * varied  # what never varied has no say
         mean_square = (whitening @ covariance @ whitening.T).trace().clamp_min(SMALLEST)
         self.mean.copy_(mean.reshape(1, -1, 1, 1))
         self.whitening.copy_((whitening / mean_square.sqrt())[:, :, None, None])

@@ -1,6 +1,6 @@
 """MappingModel: encoder, probe and calibration; chips in physical units -> Prediction."""
 
-from typing import Final
+from typing import Final, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,9 @@ from training.models.expert import Expert
 from training.models.latents import Latents
 from training.models.layers import STRIDE, upsample
 from training.models.predictive import SMALL, Logits, contrasts, variances
-from training.models.raw import raw_channels, raw_features, raw_validity
+from training.models.raw import raw_channels, raw_channels_of, raw_features, raw_validity
 from training.models.raw_noise import RawNoise
+from training.models.sensor_sets import SENSOR_SETS, SETS, as_its_set, of_its_set, sensor_sets
 from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
 from training.tensors import Inputs, Prediction
 
@@ -27,8 +28,14 @@ UNSEEN: Final = 1e-4
 
 
 class MappingModel(nn.Module):
-    """A linear probe on the fused expert, raw bands and their surroundings, in the legend's order of classes."""
+    """Linear probes on the fused expert, raw bands and their surroundings, in the legend's order of classes.
 
+    There is one for each set of sensors (`SENSOR_SETS`), and each pixel has that of the sensors that see it: one sensor alone
+    is read by what it shows of the classes, not by what it adds to the other.
+    """
+
+    missing: Tensor
+    """(S, K, K): covariance of what both sensors' probe would say beside what a set's does, less what all classes share."""
     temperature: Tensor
     variance_scale: Tensor
     expert_weights: Tensor
@@ -40,14 +47,19 @@ class MappingModel(nn.Module):
         super().__init__()
         self.encoder, self.legend = encoder, legend
         classes = len(legend.classes)
-        self.on_embedding = nn.Conv2d(encoder.config.latent, classes, 1, bias=False)
+        self.on_embedding = nn.Conv2d(encoder.config.latent, SETS * classes, 1)  # the bias is that of all three
         raw = raw_channels(encoder.bands)
         around = surroundings_channels(raw)
-        self.on_raw = nn.Conv2d(raw, classes, 1)
-        self.on_surroundings = nn.Conv2d(around, classes, 1, bias=False)
-        self.usual = Latents(around)
-        self.usual.whitening.zero_()  # everything is usual until it is fitted
+        self.widths = encoder.config.latent, raw, around
+        """Channels of what is read: the embedding, raw features, surroundings."""
+        # A band that is seen alone is always of the same set: two sets of weights do for three, and pixels are many.
+        self.on_raw = nn.Conv2d(2 * raw, classes, 1, bias=False)
+        self.on_surroundings = nn.Conv2d(around, SETS * classes, 1, bias=False)
+        self.usual = nn.ModuleList(Latents(around) for _ in range(SETS))
+        for each in self.usual_ground:
+            each.whitening.zero_()  # everything is usual until it is fitted
         self.raw_noise = RawNoise(around, classes)
+        self.register_buffer("missing", torch.zeros(SETS, classes, classes))  # nothing until it is fitted
         self.register_buffer("temperature", torch.tensor(1.0))
         self.register_buffer("variance_scale", torch.tensor(1.0))
         self.register_buffer("expert_weights", torch.ones(2))
@@ -55,12 +67,7 @@ class MappingModel(nn.Module):
 
     def new_doubt(self) -> DoubtHeads:
         """Heads of the probe's form, before they are fitted."""
-        return DoubtHeads(
-            self.encoder.config.latent,
-            self.on_raw.in_channels,
-            self.on_surroundings.in_channels,
-            len(self.legend.classes),
-        )
+        return DoubtHeads(*self.widths, len(self.legend.classes))
 
     def calibrate(self, calibration: Calibration) -> None:
         """Take over what was fitted on held-out places."""
@@ -76,18 +83,23 @@ class MappingModel(nn.Module):
 
     def read_out(self, inputs: Inputs, expert: Expert) -> Logits:
         """Gaussian logits, (N, K, H, W), of a fused expert of (N, d, H / 2, W / 2)."""
-        weight = self.centred_weight
+        weight, sets = self.centred_weight, sensor_sets(inputs, STRIDE)
         raw = self.raw(inputs)
         surroundings = self.surroundings(raw, inputs)
-        around = upsample(self.on_surroundings(surroundings), CELL_PX)
+        around = upsample(self.on_surroundings(surroundings), CELL_PX // STRIDE)
+        mean = functional.conv2d(expert.mean, weight, self.on_embedding.bias)
+        mean = of_its_set(mean + around, sets)  # (N, K, H / 2, W / 2)
+        variance = of_its_set(functional.conv2d(expert.variance, weight.square()), sets)
+        variance = variance + _variances(self.raw_noise.covariance, sets) * self.noise_scale(surroundings, sets)
         # A linear read-out grows without bound away from what it has learnt. Divided by the square of how far that is, it
         # says less and less instead, as the discriminant of heavy-tailed classes does.
-        strangeness = (upsample(self.usual.distance(surroundings), CELL_PX) / USUAL).clamp_min(1).square()
-        mean = nn.functional.conv2d(expert.mean, weight)  # (N, K, H / 2, W / 2)
-        variance = nn.functional.conv2d(expert.variance, weight.square())
-        variance = variance + self.raw_noise.variance * self.noise_scale(surroundings)
+        distance = torch.cat([each.distance(surroundings) for each in self.usual_ground], dim=1)
+        distance = of_its_set(upsample(distance, CELL_PX // STRIDE), sets)
+        strangeness = (upsample(distance, STRIDE) / USUAL).clamp_min(1).square()
+        together = raw * (inputs.s2_valid * inputs.s1_valid)
+        on_raw = self.on_raw(torch.cat([together, raw - together], dim=1))
         return Logits(
-            mean=(at_pixels(mean, inputs) + self.on_raw(raw) + around) / (self.temperature * strangeness),
+            mean=(at_pixels(mean, inputs) + on_raw) / (self.temperature * strangeness),
             variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
         )
 
@@ -102,19 +114,38 @@ class MappingModel(nn.Module):
 
     def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
         """Variance of each class's logit less the mean of all, weighted by the probabilities, at locations, (N, K, h, w)."""
-        of_embedding = contrasts(probabilities, expert.variance, self.centred_weight)
-        scale = self.noise_scale(self.surroundings(self.raw(inputs), inputs))
-        of_raw = self.raw_noise.contrast(probabilities) * scale
-        return (of_embedding + of_raw) * self.variance_scale / self.temperature.square()
+        sets, weight, variance = sensor_sets(inputs, STRIDE), self.centred_weight, expert.variance
+        shares = as_its_set(probabilities, sets)
+        mean_weight = functional.conv2d(shares, weight.transpose(0, 1))  # (N, d, h, w)
+        own = of_its_set(functional.conv2d(variance, weight.square()), sets)
+        shared = of_its_set(functional.conv2d(variance * mean_weight, weight), sets)
+        scale = self.noise_scale(self.surroundings(self.raw(inputs), inputs), sets)
+        for covariance, factor in ((self.raw_noise.covariance, scale), (self.missing, 1.0)):
+            own = own + _variances(covariance, sets) * factor
+            shared = shared + _products(covariance, shares) * factor
+        return contrasts(probabilities, own, shared) * self.variance_scale / self.temperature.square()
 
-    def noise_scale(self, surroundings: Tensor) -> Tensor:
+    def noise_scale(self, surroundings: Tensor, sets: Tensor) -> Tensor:
         """Multiple of the covariance of `raw_noise` at locations, (N, C, H / 8, W / 8) -> (N, 1, H / 2, W / 2)."""
-        return upsample(self.raw_noise.scale(surroundings), CELL_PX // STRIDE)
+        return of_its_set(upsample(self.raw_noise.scale(surroundings), CELL_PX // STRIDE), sets)
+
+    def on_raw_of_sets(self) -> Tensor:
+        """Weights of each set's logits on the raw features, (S, K, C)."""
+        both, alone = self.on_raw.weight[:, :, 0, 0].chunk(2, dim=1)
+        seen = [raw_channels_of(self.encoder.bands, sensors).to(alone) for sensors in SENSOR_SETS[1:]]
+        return torch.stack([both, *(alone * channels for channels in seen)])
+
+    @property
+    def usual_ground(self) -> list[Latents]:
+        """Where the surroundings of training ground lie, as each set of sensors sees them."""
+        return [cast("Latents", each) for each in self.usual]
 
     @property
     def centred_weight(self) -> Tensor:
-        """Of the logits on the embedding, without what all classes share, (K, d, 1, 1)."""
-        return self.on_embedding.weight - self.on_embedding.weight.mean(dim=0, keepdim=True)
+        """Of the logits on the embedding, without what all classes of a set share, (S * K, d, 1, 1)."""
+        weight = self.on_embedding.weight
+        of_sets = weight.reshape(SETS, -1, *weight.shape[1:])
+        return (of_sets - of_sets.mean(dim=1, keepdim=True)).reshape(weight.shape)
 
     @property
     def radius_px(self) -> int:
@@ -173,3 +204,13 @@ def at_pixels(values: Tensor, inputs: Inputs) -> Tensor:
     """
     seen = functional.max_pool2d(torch.maximum(inputs.s2_valid, inputs.s1_valid), STRIDE).clamp_min(UNSEEN)
     return upsample(values * seen, STRIDE) / upsample(seen, STRIDE)
+
+
+def _variances(covariances: Tensor, sets: Tensor) -> Tensor:
+    """Variances of the logits of each location's own set, (S, K, K), (N, S, h, w) -> (N, K, h, w)."""
+    return functional.conv2d(sets, covariances.diagonal(dim1=1, dim2=2).T[:, :, None, None])
+
+
+def _products(covariances: Tensor, shares: Tensor) -> Tensor:
+    """Covariances of the logits with their mean, weighted by the shares of their set, (S, K, K), (N, S * K, h, w)."""
+    return functional.conv2d(shares, covariances.transpose(0, 1).flatten(1)[:, :, None, None])

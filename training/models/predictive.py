@@ -50,7 +50,7 @@ def variances(probabilities: Tensor, contrast: Tensor) -> tuple[Tensor, Tensor]:
     return spread.sum(dim=1), (spread * share).sum(dim=1)
 
 
-def contrasts(probabilities: Tensor, variance: Tensor, weight: Tensor) -> Tensor:
+def contrasts(probabilities: Tensor, own: Tensor, shared: Tensor) -> Tensor:
     """Variance of each class's logit less the mean of all, weighted by their probabilities, (N, K, h, w).
 
     Logits that read the same dimensions of the embedding vary together, and what they share moves no probability: of
@@ -58,10 +58,7 @@ def contrasts(probabilities: Tensor, variance: Tensor, weight: Tensor) -> Tensor
 
     Args:
         probabilities: (N, K, h, w).
-        variance: Of each dimension of the embedding, (N, d, h, w).
-        weight: Of the logits on the embedding, (K, d, 1, 1).
+        own: Variance of each logit, (N, K, h, w).
+        shared: Covariance of each logit with the weighted mean of all, (N, K, h, w).
     """
-    mean_weight = functional.conv2d(probabilities, weight.transpose(0, 1))  # (N, d, h, w)
-    own = functional.conv2d(variance, weight.square())
-    shared = functional.conv2d(variance * mean_weight, weight)
     return torch.relu(own - 2 * shared + (probabilities * shared).sum(dim=1, keepdim=True))  # not below 0 by rounding

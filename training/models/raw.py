@@ -1,10 +1,12 @@
 """What the probe sees beside the embedding: bands and indices of each single pixel, which keep the map sharp."""
 
+from collections.abc import Collection
 from typing import Final
 
 import torch
 from torch import Tensor
 
+from contract.bands import Modality
 from training.data.sample import BandChoice
 from training.models.standardise import Standardise
 from training.tensors import Inputs
@@ -38,6 +40,12 @@ def raw_validity(inputs: Inputs, bands: BandChoice) -> Tensor:
     s2, s1 = inputs.s2_valid, inputs.s1_valid
     counts = ((s2, len(bands.s2)), (s1, len(bands.s1)), (s2, len(_index_pairs(bands))), (s1, len(_ratio_pairs(bands))))
     return torch.cat([valid.expand(-1, count, -1, -1) for valid, count in counts], dim=1)
+
+
+def raw_channels_of(bands: BandChoice, sensors: Collection[Modality]) -> Tensor:
+    """1 for the raw features that come of these sensors, 0 for the others, (C,)."""
+    s2, s1 = (torch.full((1, 1, 1, 1), float(modality in sensors)) for modality in (Modality.S2, Modality.S1))
+    return raw_validity(Inputs(s2=s2, s2_valid=s2, s1=s1, s1_valid=s1), bands).flatten()
 
 
 def _index_pairs(bands: BandChoice) -> list[tuple[int, int]]:

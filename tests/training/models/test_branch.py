@@ -1,5 +1,6 @@
 """The compact branch: how far it sees, and on which lattice."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,6 +82,38 @@ def test_a_branch_gives_one_expert_at_stride_2_with_bounded_variance() -> None:
     assert expert.mean.shape == expert.log_variance.shape == (2, 3, 12, 20)
     assert expert.log_variance.min() >= -8
     assert expert.log_variance.max() <= 8
+
+
+@torch.no_grad()
+def test_heads_read_features_divided_by_their_root_mean_square_and_1() -> None:
+    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval(), seed=2)
+    bands, valid = 3 * torch.randn(2, 2, 24, 40), torch.ones(2, 1, 24, 40)
+    features = branch.trunk(torch.cat([bands, valid], dim=1)).double().numpy()
+    bounded = features / np.sqrt(1 + np.square(features).mean(axis=1, keepdims=True))
+    norm = branch.mean[1]
+    shift, deviation = norm.running_mean.numpy()[:, None, None], np.sqrt(norm.running_var.numpy() + norm.eps)
+    mean = (_linear(branch.mean[0], bounded) - shift) / deviation[:, None, None]
+    expert = branch(bands, valid)
+    np.testing.assert_allclose(expert.mean, mean, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(expert.log_variance, _linear(branch.log_variance, bounded), rtol=1e-3, atol=1e-4)
+
+
+def _linear(layer: torch.nn.Conv2d, features: np.ndarray) -> np.ndarray:
+    made = np.einsum("dc,nchw->ndhw", layer.weight[:, :, 0, 0].double().numpy(), features)
+    return made if layer.bias is None else made + layer.bias.double().numpy()[:, None, None]
+
+
+@pytest.mark.parametrize("brightness", [1e3, 1e12, 1e30])
+@torch.no_grad()
+def test_a_chip_brighter_than_all_ground_lies_within_bounds(brightness: float) -> None:
+    """Of features whose root mean square is at most 1."""
+    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval(), seed=2)
+    expert = branch(brightness * torch.rand(2, 2, 24, 40), torch.ones(2, 1, 24, 40))
+    norm, weight = branch.mean[1], branch.mean[0].weight[:, :, 0, 0]
+    furthest = 2 * weight.norm(dim=1) + norm.running_mean.abs()  # of 4 features
+    bound = (furthest / (norm.running_var + norm.eps).sqrt())[:, None, None]
+    assert (expert.mean.abs() <= bound).all()
+    assert expert.log_variance.isfinite().all()
 
 
 def test_a_new_branch_is_confident_everywhere() -> None:

@@ -28,10 +28,13 @@ def test_operations_are_those_of_every_convolution_of_both_branches_and_the_read
         model(inputs(1, 32, 32))
     # Mean and variance of logits are two convolutions with the weights of the probe at stride 2, and contrasts are three.
     operations += [2 * model.on_embedding.weight.numel() * 16 * 16] * 5
-    # The sum over the other classes, and the contrast of what raw bands leave open, are of classes by classes at stride 2.
-    operations += [2 * len(LEGEND.classes) ** 2 * 16 * 16] * 2
-    # How far surroundings are from what is usual is one more, at cells of 8 px.
-    operations += [2 * model.on_surroundings.in_channels**2 * 4 * 4]
+    # At stride 2, the sum over the other classes is of classes by classes. So are, for each of three sets of sensors, the
+    # contrasts of what raw bands leave open and of what is missing.
+    operations += [2 * len(LEGEND.classes) ** 2 * 16 * 16] * (1 + 3 + 3)
+    # The variances of both, and those of raw bands in the logits, are chosen by sets.
+    operations += [2 * len(LEGEND.classes) * 3 * 16 * 16] * 3
+    # How far surroundings are from what is usual for a set is one more each, at cells of 8 px.
+    operations += [2 * model.on_surroundings.in_channels**2 * 4 * 4] * 3
     expected = sum(operations) / 32**2 / 1000
     assert kflop_per_px(model, 32) == pytest.approx(expected)
 

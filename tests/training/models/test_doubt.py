@@ -48,7 +48,7 @@ def test_each_head_reads_all_that_the_probe_reads_with_weights_of_its_own() -> N
     mean, raw = torch.randn(2, 5, 8, 12), torch.randn(2, 2, 8, 12)
     around = torch.randn(2, 7, 1, 1)  # the same everywhere, however it is interpolated
     read = ((heads.on_embedding, mean), (heads.on_raw, raw), (heads.on_surroundings, around.expand(-1, -1, 8, 12)))
-    expected = heads.on_raw.bias.reshape(HEADS, CLASSES, 1, 1).numpy()
+    expected = heads.on_embedding.bias.reshape(HEADS, CLASSES, 1, 1).numpy()
     for plane, values in read:
         weight = plane.weight.reshape(HEADS, CLASSES, -1).numpy()
         expected = expected + np.einsum("mkd,ndhw->nmkhw", weight, values.numpy())

@@ -1,6 +1,7 @@
 """Where training embeddings lie, and how far others are from there."""
 
 import numpy as np
+import pytest
 import torch
 from scipy.spatial.distance import cdist
 from sklearn.covariance import shrunk_covariance
@@ -45,9 +46,18 @@ def test_a_map_has_a_distance_at_every_location() -> None:
 
 def test_a_dimension_that_collapsed_divides_nothing_by_0() -> None:
     """What leaves it stands out."""
-    rows = np.concatenate([ROWS, np.full((500, 1), 7.0)], axis=1)
+    rows = np.concatenate([ROWS, RANDOM.normal(7, 1e-6, (500, 1))], axis=1)
     aside = np.append(ROWS.mean(axis=0), 8.0)[None]
     assert 2 < distances(fitted(rows), aside)[0] < 100
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_dimension_that_never_varied_has_no_say(place: int) -> None:
+    """Distances are those of the others alone, whatever it holds."""
+    asked = RANDOM.normal(size=(30, 4)) * 5
+    expected = distances(fitted(ROWS), asked)
+    seen, wild = np.insert(ROWS, place, 7.0, axis=1), np.insert(asked, place, 1e3 * RANDOM.normal(size=30), axis=1)
+    np.testing.assert_allclose(distances(fitted(seen), wild), expected, rtol=1e-4)
 
 
 def test_an_embedding_that_is_the_same_everywhere_is_no_error() -> None:

@@ -45,9 +45,14 @@ def _rows(maps: torch.Tensor) -> Arrays:
     return maps.permute(0, 2, 3, 1).reshape(PIXELS, -1).double().numpy()
 
 
+def _columns(rows: Arrays) -> torch.Tensor:
+    """(pixels, classes) -> (pixels, classes, 1, 1)."""
+    return torch.from_numpy(rows)[:, :, None, None]
+
+
 def _independent(probabilities: torch.Tensor, variance: torch.Tensor) -> torch.Tensor:
     """Contrasts of logits that read one dimension of the embedding each."""
-    return contrasts(probabilities, variance, torch.eye(variance.shape[1], dtype=variance.dtype)[:, :, None, None])
+    return contrasts(probabilities, variance, probabilities * variance)
 
 
 def _answer(logits: Logits) -> tuple[Arrays, Arrays, Arrays]:
@@ -78,8 +83,17 @@ def test_contrasts_are_variances_of_what_reads_the_same_embedding() -> None:
     covariance = np.einsum("kd,ld,ndhw->nhwkl", weight, weight, variance)
     less = np.eye(5) - np.moveaxis(p, 1, -1)[..., None, :]
     expected = np.einsum("nhwck,nhwkl,nhwcl->nchw", less, covariance, less)
-    found = contrasts(torch.from_numpy(p), torch.from_numpy(variance), torch.from_numpy(weight)[:, :, None, None])
+    own = np.einsum("nhwkk->nkhw", covariance)
+    shared = np.einsum("nhwkl,nlhw->nkhw", covariance, p)
+    found = contrasts(torch.from_numpy(p), torch.from_numpy(own), torch.from_numpy(shared))
     np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_rounding_takes_no_contrast_below_0() -> None:
+    """Of a logit that is all but the weighted mean."""
+    p = torch.tensor([0.9999999, 1e-7]).reshape(1, 2, 1, 1)
+    own = torch.tensor([3.0, 1.0]).reshape(1, 2, 1, 1)
+    assert contrasts(p, own, own * torch.tensor([1.0000001, 0.5]).reshape(1, 2, 1, 1)).min() >= 0
 
 
 @pytest.mark.parametrize("scale", [0.1, 1.0])
@@ -91,10 +105,10 @@ def test_of_logits_that_vary_together_embedding_variance_is_that_of_samples_to_a
     embeddings = np.sqrt(variance) * random.normal(size=(SAMPLES // 4, 60, 12))
     draws = softmax(mean + embeddings @ weight.T, axis=2)
     centred = weight - weight.mean(axis=0)
-    rows = {"p": mean, "v": variance @ centred.T**2, "e": variance}
-    maps = {name: torch.from_numpy(each)[:, :, None, None] for name, each in rows.items()}
-    p = Logits(mean=maps["p"], variance=maps["v"]).mean_field.softmax(dim=1)
-    embedding = variances(p, contrasts(p, maps["e"], torch.from_numpy(centred)[:, :, None, None]))[1].flatten()
+    made = Logits(mean=_columns(mean), variance=_columns(variance @ centred.T**2))
+    p = made.mean_field.softmax(dim=1)
+    with_mean = np.einsum("nd,kd,ld,nl->nk", variance, centred, centred, p[:, :, 0, 0].numpy())
+    embedding = variances(p, contrasts(p, made.variance, _columns(with_mean)))[1].flatten()
     theirs = draws.var(axis=0).sum(axis=1)
     assert embedding.mean().item() == pytest.approx(theirs.mean(), rel=0.2)
     assert spearmanr(embedding, theirs).statistic > 0.95
@@ -120,7 +134,7 @@ def test_with_two_classes_it_is_within_a_tenth_of_theirs() -> None:
     random = np.random.default_rng(2)
     mean, variance = random.normal(0, 1.5, (50, 2)), random.gamma(2, 0.5, (50, 2))
     draws = softmax(mean + np.sqrt(variance) * random.normal(size=(SAMPLES, 50, 2)), axis=2)
-    made = Logits(mean=torch.from_numpy(mean)[:, :, None, None], variance=torch.from_numpy(variance)[:, :, None, None])
+    made = Logits(mean=_columns(mean), variance=_columns(variance))
     p = made.mean_field.softmax(dim=1)
     embedding = variances(p, _independent(p, made.variance))[1].flatten()
     assert embedding.mean().item() == pytest.approx(draws.var(axis=0).sum(axis=1).mean(), rel=0.1)

@@ -8,7 +8,7 @@ import torch
 from contract.bands import Modality
 from tests.training.examples import STATISTICS, inputs
 from training.data.sample import BandChoice
-from training.models.raw import raw_channels, raw_features, raw_validity
+from training.models.raw import raw_channels, raw_channels_of, raw_features, raw_validity
 from training.models.standardise import Standardise
 from training.tensors import Inputs
 
@@ -59,6 +59,17 @@ def test_a_feature_is_observed_where_its_sensor_is() -> None:
     for channel in range(9):
         of_sensor = chips.s1_valid if channel in (4, 5, 8) else chips.s2_valid
         assert torch.equal(valid[:, channel : channel + 1], of_sensor)
+
+
+def test_each_feature_comes_of_one_sensor() -> None:
+    chips = inputs(1, 2, 3)
+    for number, (valid, sensor) in enumerate(((chips.s2_valid, Modality.S2), (chips.s1_valid, Modality.S1))):
+        of_it = raw_channels_of(BandChoice(), [sensor])
+        assert of_it.nonzero().flatten().tolist() == ([0, 1, 2, 3, 6, 7], [4, 5, 8])[number]
+        valid.zero_()
+        assert torch.equal(of_it, 1 - raw_validity(chips, BandChoice())[0, :, 1, 2])
+        valid.fill_(1)
+    assert raw_channels_of(BandChoice(), Modality).tolist() == [1] * 9
 
 
 def test_dark_and_negative_reflectance_give_finite_indices() -> None:
