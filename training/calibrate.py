@@ -68,7 +68,8 @@ class HeldOut:
 
     def loss(self, numbers: "Numbers") -> Tensor:
         """Brier score summed over labelled pixels."""
-        logits = self.model.read_out(self.inputs, fused(self.experts, self.inputs, numbers.expert_weights))
+        expert = fused(self.experts, self.inputs, numbers.expert_weights)
+        logits = self.model.read_out(self.inputs, expert, self.model.clear(self.experts[0]))
         # What a temperature divides is the logit, mean and deviation alike.
         scaled = Logits(
             mean=logits.mean / numbers.temperature,

@@ -10,12 +10,12 @@ from contract.bands import Modality
 from contract.bundle import Calibration
 from contract.legend import Legend
 from training.models.doubt import DoubtHeads
-from training.models.encoder import Encoder
+from training.models.encoder import Encoder, fused
 from training.models.expert import Expert
 from training.models.latents import Latents
 from training.models.layers import STRIDE, upsample
 from training.models.predictive import SMALL, Logits, contrasts, variances
-from training.models.raw import raw_channels, raw_channels_of, raw_features, raw_validity
+from training.models.raw import of_sensors, raw_channels, raw_channels_of, raw_features, raw_validity
 from training.models.raw_noise import RawNoise
 from training.models.sensor_sets import SENSOR_SETS, SETS, as_its_set, of_its_set, sensor_sets
 from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
@@ -23,6 +23,8 @@ from training.tensors import Inputs, Prediction
 
 USUAL: Final = 1.6
 """Distance up to which surroundings are usual: of the training locations of `development.toml`, 95 % are nearer."""
+DOUBTFUL: Final = 0.25
+"""Mean variance of Sentinel-2's expert from which Sentinel-1 is believed more; the prior's is 1, that of clear land about 0.03."""
 UNSEEN: Final = 1e-4
 """Weight of a location that no sensor has seen, beside 1."""
 
@@ -31,7 +33,8 @@ class MappingModel(nn.Module):
     """Linear probes on the fused expert, raw bands and their surroundings, in the legend's order of classes.
 
     There is one for each set of sensors (`SENSOR_SETS`), and each pixel has that of the sensors that see it: one sensor alone
-    is read by what it shows of the classes, not by what it adds to the other.
+    is read by what it shows of the classes, not by what it adds to the other. Where Sentinel-2's own variance says that it sees
+    no ground, Sentinel-1 counts as alone.
     """
 
     missing: Tensor
@@ -78,12 +81,23 @@ class MappingModel(nn.Module):
 
     def logits(self, inputs: Inputs) -> tuple[Logits, Expert]:
         """Gaussian logits at every pixel, and the fused expert at stride 2 behind them."""
-        expert = self.encoder(inputs, self.expert_weights)
-        return self.read_out(inputs, expert), expert
+        logits, expert, _ = self.seen(inputs)
+        return logits, expert
 
-    def read_out(self, inputs: Inputs, expert: Expert) -> Logits:
+    def seen(self, inputs: Inputs) -> tuple[Logits, Expert, Tensor]:
+        """`logits`, and how far Sentinel-2 is believed, as `clear` says."""
+        experts = self.encoder.experts(inputs)
+        expert, clear = fused(experts, inputs, self.expert_weights), self.clear(experts[0])
+        return self.read_out(inputs, expert, clear), expert, clear
+
+    def clear(self, s2: Expert) -> Tensor:
+        """How far Sentinel-2's expert is believed beside Sentinel-1, (N, 1, H / 2, W / 2), 0 to 1."""
+        # An undetected cloud is in the raw bands as well, which carry no variance that could tell.
+        return 1 / (1 + (s2.variance.mean(dim=1, keepdim=True) / DOUBTFUL).square())
+
+    def read_out(self, inputs: Inputs, expert: Expert, clear: Tensor) -> Logits:
         """Gaussian logits, (N, K, H, W), of a fused expert of (N, d, H / 2, W / 2)."""
-        weight, sets = self.centred_weight, sensor_sets(inputs, STRIDE)
+        weight, sets = self.centred_weight, sensor_sets(inputs, clear, STRIDE)
         raw = self.raw(inputs)
         surroundings = self.surroundings(raw, inputs)
         around = upsample(self.on_surroundings(surroundings), CELL_PX // STRIDE)
@@ -96,25 +110,26 @@ class MappingModel(nn.Module):
         distance = torch.cat([each.distance(surroundings) for each in self.usual_ground], dim=1)
         distance = of_its_set(upsample(distance, CELL_PX // STRIDE), sets)
         strangeness = (upsample(distance, STRIDE) / USUAL).clamp_min(1).square()
-        together = raw * (inputs.s2_valid * inputs.s1_valid)
-        on_raw = self.on_raw(torch.cat([together, raw - together], dim=1))
+        both, s2_alone, s1_alone = sensor_sets(inputs, upsample(clear, STRIDE)).chunk(SETS, dim=1)
+        alone = raw * of_sensors(s2_alone, s1_alone, self.encoder.bands)
+        on_raw = self.on_raw(torch.cat([raw * both, alone], dim=1))
         return Logits(
             mean=(at_pixels(mean, inputs) + on_raw) / (self.temperature * strangeness),
             variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
         )
 
-    def open_share(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
+    def open_share(self, probabilities: Tensor, inputs: Inputs, expert: Expert, clear: Tensor) -> Tensor:
         """Share of each pixel's total variance that the input leaves open, (N, H, W), from 0 to 1."""
         # At locations, where there are four times fewer pixels: it changes little within one. Both variances are interpolated
         # and not their ratio, which is nothing but rounding where a class is certain.
         at_locations = functional.avg_pool2d(probabilities, STRIDE)
-        both = torch.stack(variances(at_locations, self.contrast(at_locations, inputs, expert)), dim=1)
+        both = torch.stack(variances(at_locations, self.contrast(at_locations, inputs, expert, clear)), dim=1)
         total, embedding = at_pixels(both, inputs).unbind(dim=1)
         return embedding / total.clamp_min(SMALL)
 
-    def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert) -> Tensor:
+    def contrast(self, probabilities: Tensor, inputs: Inputs, expert: Expert, clear: Tensor) -> Tensor:
         """Variance of each class's logit less the mean of all, weighted by the probabilities, at locations, (N, K, h, w)."""
-        sets, weight, variance = sensor_sets(inputs, STRIDE), self.centred_weight, expert.variance
+        sets, weight, variance = sensor_sets(inputs, clear, STRIDE), self.centred_weight, expert.variance
         shares = as_its_set(probabilities, sets)
         mean_weight = functional.conv2d(shares, weight.transpose(0, 1))  # (N, d, h, w)
         own = of_its_set(functional.conv2d(variance, weight.square()), sets)
@@ -169,10 +184,10 @@ class MappingModel(nn.Module):
 
     def forward(self, inputs: Inputs) -> Prediction:
         """Probabilities and variances of every pixel."""
-        logits, expert = self.logits(inputs)
+        logits, expert, clear = self.seen(inputs)
         probabilities = logits.mean_field.softmax(dim=1)
         total = (probabilities * (1 - probabilities)).sum(dim=1)
-        embedding = total * self.open_share(probabilities, inputs, expert)
+        embedding = total * self.open_share(probabilities, inputs, expert, clear)
         return Prediction(
             probabilities=probabilities,
             total=total,

@@ -37,15 +37,19 @@ def raw_features(inputs: Inputs, bands: BandChoice, s2: Standardise, s1: Standar
 
 def raw_validity(inputs: Inputs, bands: BandChoice) -> Tensor:
     """1 where each of the raw features was observed, 0 where not, (N, C, H, W)."""
-    s2, s1 = inputs.s2_valid, inputs.s1_valid
+    return of_sensors(inputs.s2_valid, inputs.s1_valid, bands)
+
+
+def of_sensors(s2: Tensor, s1: Tensor, bands: BandChoice) -> Tensor:
+    """For each of the raw features, the plane of its sensor, (N, 1, H, W) each -> (N, C, H, W)."""
     counts = ((s2, len(bands.s2)), (s1, len(bands.s1)), (s2, len(_index_pairs(bands))), (s1, len(_ratio_pairs(bands))))
-    return torch.cat([valid.expand(-1, count, -1, -1) for valid, count in counts], dim=1)
+    return torch.cat([plane.expand(-1, count, -1, -1) for plane, count in counts], dim=1)
 
 
 def raw_channels_of(bands: BandChoice, sensors: Collection[Modality]) -> Tensor:
     """1 for the raw features that come of these sensors, 0 for the others, (C,)."""
     s2, s1 = (torch.full((1, 1, 1, 1), float(modality in sensors)) for modality in (Modality.S2, Modality.S1))
-    return raw_validity(Inputs(s2=s2, s2_valid=s2, s1=s1, s1_valid=s1), bands).flatten()
+    return of_sensors(s2, s1, bands).flatten()
 
 
 def _index_pairs(bands: BandChoice) -> list[tuple[int, int]]:

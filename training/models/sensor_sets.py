@@ -14,23 +14,29 @@ SENSOR_SETS: Final = ((Modality.S2, Modality.S1), (Modality.S2,), (Modality.S1,)
 SETS: Final = len(SENSOR_SETS)
 
 
-def sensor_sets(inputs: Inputs, stride: int = 1) -> Tensor:
-    """1 for the set of the sensors that see a location, 0 for the others, (N, S, H / stride, W / stride).
+def sensor_sets(inputs: Inputs, clear: Tensor, stride: int = 1) -> Tensor:
+    """How far each set of sensors speaks for a location, (N, S, H / stride, W / stride); adds up to 1.
 
     Ground that nobody sees counts as Sentinel-1's.
+
+    Args:
+        inputs: What each sensor sees.
+        clear: Share in which Sentinel-2 is believed where Sentinel-1 sees as well, (N, 1, H / stride, W / stride).
+        stride: Pixels per location.
     """
     s2, s1 = (functional.max_pool2d(valid, stride) for valid in (inputs.s2_valid, inputs.s1_valid))
-    return torch.cat([s2 * s1, s2 * (1 - s1), 1 - s2], dim=1)
+    both, s2_alone = s2 * s1 * clear, s2 * (1 - s1)
+    return torch.cat([both, s2_alone, 1 - both - s2_alone], dim=1)
 
 
 def of_its_set(planes: Tensor, sets: Tensor) -> Tensor:
-    """At each location the part of its own set, (N, S * C, h, w) -> (N, C, h, w)."""
+    """At each location the part of its own set, or the mean of several, (N, S * C, h, w) -> (N, C, h, w)."""
     chips, channels, *size = planes.shape
     return (planes.reshape(chips, SETS, channels // SETS, *size) * sets.unsqueeze(2)).sum(dim=1)
 
 
 def as_its_set(planes: Tensor, sets: Tensor) -> Tensor:
-    """At each location the planes as the part of its own set, 0 in the others, (N, C, h, w) -> (N, S * C, h, w)."""
+    """At each location the planes in the share of each set, (N, C, h, w) -> (N, S * C, h, w)."""
     return (planes.unsqueeze(1) * sets.unsqueeze(2)).flatten(1, 2)
 
 

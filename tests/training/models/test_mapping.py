@@ -21,6 +21,8 @@ from training.models.raw import raw_features
 from training.models.sensor_sets import SENSOR_SETS, shown_to
 from training.tensors import Inputs, Prediction
 
+CLEAR = torch.ones(2, 1, 12, 20)
+"""Of two chips of 24 x 40 px, in all of which Sentinel-2 is believed."""
 CALIBRATION = Calibration(temperature=1.7, variance_scale=0.4, expert_weights={Modality.S1: 0.3, Modality.S2: 1.2})
 
 
@@ -55,6 +57,12 @@ def set_numbers(chips: Inputs, stride: int = 1) -> np.ndarray:
 def of_sets(parts: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """At each location the part of its set, (N, S, C, h, w) -> (N, C, h, w)."""
     return np.take_along_axis(parts, numbers[:, None, None], axis=1)[:, 0]
+
+
+@pytest.fixture
+def believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentinel-2 is, whatever its variance."""
+    monkeypatch.setattr("training.models.mapping.DOUBTFUL", np.inf)
 
 
 def by_set(plane: torch.nn.Conv2d) -> np.ndarray:
@@ -133,7 +141,7 @@ def test_logits_are_linear_in_what_the_sensors_of_a_pixel_see_without_what_their
     variance = np.einsum("skd,ndhw->nskhw", weight**2, expert.variance)
     at_locations, at_pixels_ = set_numbers(chips, 2), set_numbers(chips)
     assert {*np.unique(at_locations)} == {*np.unique(at_pixels_)} == {0, 1, 2}
-    logits = model.read_out(chips, expert)
+    logits = model.read_out(chips, expert, CLEAR)
     of_locations = of_sets(on_embedding + _interpolated(around, 4), at_locations)
     np.testing.assert_allclose(
         logits.mean, _interpolated(of_locations) + of_sets(on_raw, at_pixels_), rtol=1e-3, atol=1e-4
@@ -142,6 +150,7 @@ def test_logits_are_linear_in_what_the_sensors_of_a_pixel_see_without_what_their
 
 
 @pytest.mark.parametrize("number", range(3))
+@pytest.mark.usefixtures("believed")
 @torch.no_grad()
 def test_what_is_fitted_for_other_sets_of_sensors_changes_nothing(model: MappingModel, number: int) -> None:
     make_noisy(model)
@@ -185,20 +194,48 @@ def test_raw_features_of_one_sensor_weigh_nothing_where_the_other_is_alone(model
         blank = torch.zeros(2, 6, 12, 20)
         for plane in (*model.on_embedding.parameters(), model.on_surroundings.weight):
             plane.zero_()
-        made = model.read_out(shown, Expert(mean=blank, log_variance=blank)).mean
+        made = model.read_out(shown, Expert(mean=blank, log_variance=blank), CLEAR).mean
         np.testing.assert_allclose(made, expected, rtol=1e-3, atol=1e-5)
+
+
+@torch.no_grad()
+def test_sentinel_2_is_believed_beside_sentinel_1_as_far_as_its_variance_is_small(model: MappingModel) -> None:
+    variance = torch.tensor([0.001, 0.25, 0.5, 50.0]).reshape(1, 1, 1, 4) * torch.tensor([0.5, 1.5]).reshape(1, 2, 1, 1)
+    clear = model.clear(Expert(mean=variance, log_variance=variance.log()))
+    np.testing.assert_allclose(clear[0, 0, 0], [1, 0.5, 0.2, 0], atol=1e-3)
+
+
+@torch.no_grad()
+def test_where_sentinel_2_is_not_believed_raw_bands_are_read_as_of_sentinel_1_alone(model: MappingModel) -> None:
+    chips, expert = inputs(2, 24, 40), model.encoder(inputs(2, 24, 40), torch.ones(2))
+    model.on_surroundings.weight.zero_()  # of another sensor, what is fitted has no weight
+    share = torch.linspace(0, 1, 20).expand(2, 1, 12, 20)
+    together, radar = (model.read_out(shown_to(chips, sensors), expert, CLEAR).mean for sensors in SENSOR_SETS[::2])
+    made = model.read_out(chips, expert, share).mean
+    by_pixel = upsample(share, 2)
+    torch.testing.assert_close(model.read_out(chips, expert, 0 * CLEAR).mean, radar)
+    inside = slice(2, -2)  # products of two interpolations differ where one of them ends
+    expected = together * by_pixel + radar * (1 - by_pixel)
+    torch.testing.assert_close(made[..., inside], expected[..., inside], rtol=0.05, atol=0.05)
+
+
+@torch.no_grad()
+def test_without_sentinel_1_sentinel_2_is_what_there_is(model: MappingModel) -> None:
+    chips = shown_to(inputs(2, 24, 40), SENSOR_SETS[1])
+    expert = model.encoder(chips, torch.ones(2))
+    assert torch.equal(model.read_out(chips, expert, 0 * CLEAR).mean, model.read_out(chips, expert, CLEAR).mean)
 
 
 @torch.no_grad()
 def test_noise_of_raw_bands_adds_to_the_variance_of_logits(model: MappingModel) -> None:
     chips = seen_in_parts(inputs(2, 24, 40))
     expert = model.encoder(chips, torch.ones(2))
-    before = model.read_out(chips, expert).variance
+    before = model.read_out(chips, expert, CLEAR).variance
     make_noisy(model)
     scale = model.raw_noise.scale(model.surroundings(model.raw(chips), chips)).numpy()
     variance = np.einsum("skk->sk", model.raw_noise.covariance)[:, :, None, None] * _interpolated(scale, 4)[:, :, None]
     expected = _interpolated(of_sets(variance, set_numbers(chips, 2)))
-    np.testing.assert_allclose(model.read_out(chips, expert).variance - before, expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.read_out(chips, expert, CLEAR).variance - before, expected, rtol=1e-3, atol=1e-4)
 
 
 @torch.no_grad()
@@ -218,10 +255,11 @@ def test_contrasts_are_of_the_embedding_of_noise_and_of_what_is_missing(model: M
     covariance += scale * model.raw_noise.covariance.numpy()[numbers] + model.missing.numpy()[numbers]
     less = np.eye(3) - np.moveaxis(p, 1, -1)[..., None, :]
     expected = np.einsum("nhwck,nhwkl,nhwcl->nchw", less, covariance, less) * 0.4 / 1.7**2
-    made = model.contrast(torch.from_numpy(p).float(), chips, expert)
+    made = model.contrast(torch.from_numpy(p).float(), chips, expert, CLEAR)
     np.testing.assert_allclose(made, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.usefixtures("believed")
 @torch.no_grad()
 def test_what_a_missing_sensor_leaves_open_is_due_to_the_input_and_changes_no_probability(model: MappingModel) -> None:
     chips = seen_in_parts(inputs(2, 24, 40))
@@ -243,12 +281,12 @@ def test_logits_shrink_with_the_square_of_how_far_surroundings_are_from_what_is_
     chips.s1[..., 16:] += 30
     chips = seen_in_parts(chips)
     expert = model.encoder(chips, torch.ones(2))
-    plain = model.read_out(chips, expert)
+    plain = model.read_out(chips, expert, CLEAR)
     steps, levels = np.array([0.15, 0.2, 0.25]), np.array([0.1, -0.1, 0.3])
     for usual, step, level in zip(model.usual_ground, steps, levels, strict=True):
         usual.whitening.copy_(step * torch.eye(36)[:, :, None, None])
         usual.mean.fill_(level)
-    strange = model.read_out(chips, expert)
+    strange = model.read_out(chips, expert, CLEAR)
     around = model.surroundings(model.raw(chips), chips).numpy()
     apart = around[:, None] - levels[:, None, None, None]  # (N, S, C, h, w)
     of_each = steps[:, None, None, None] * np.linalg.norm(apart, axis=2, keepdims=True)
@@ -313,7 +351,7 @@ def test_an_offset_of_every_class_alike_changes_nothing(model: MappingModel) -> 
 def test_calibration_scales_logits_variance_and_experts(model: MappingModel) -> None:
     chips = inputs(1, 24, 40)
     weighed = model.encoder(chips, torch.tensor([1.2, 0.3]))
-    uncalibrated = model.read_out(chips, weighed)
+    uncalibrated = model.read_out(chips, weighed, model.clear(model.encoder.experts(chips)[0]))
     model.calibrate(CALIBRATION)
     logits, expert = model.logits(chips)
     torch.testing.assert_close(expert.mean, weighed.mean)

@@ -11,6 +11,8 @@ from tests.training.examples import inputs
 from training.models.sensor_sets import SENSOR_SETS, SETS, as_its_set, of_its_set, sensor_sets, shown_to
 from training.tensors import Inputs
 
+CLEAR = torch.ones(1, 1, 1, 1)
+
 
 def chips() -> Inputs:
     """Each sensor has seen pixels of its own; a quarter is seen by both, and another by nobody."""
@@ -34,10 +36,18 @@ def test_sets_are_of_both_sensors_and_of_each_alone() -> None:
 def test_a_pixel_is_of_the_set_of_the_sensors_that_see_it_and_of_no_other() -> None:
     seen = chips()
     s2, s1 = (valid[:, 0].numpy() > 0 for valid in (seen.s2_valid, seen.s1_valid))
-    sets = sensor_sets(seen)
+    sets = sensor_sets(seen, CLEAR)
     assert sets.shape == (2, 3, 24, 40)
     np.testing.assert_array_equal(np.moveaxis(sets.numpy(), 1, -1), np.eye(3)[number_of_set(s2, s1)])
     assert not (s2 | s1)[sets[:, 2].numpy() > 0].all()  # ground that nobody sees is Sentinel-1's
+
+
+def test_what_sentinel_2_is_not_believed_is_sentinel_1s_where_that_sees_as_well() -> None:
+    seen, clear = chips(), torch.rand(2, 1, 24, 40)
+    sure, sets = sensor_sets(seen, CLEAR), sensor_sets(seen, clear)
+    torch.testing.assert_close(sets[:, :1], sure[:, :1] * clear)
+    assert torch.equal(sets[:, 1], sure[:, 1])
+    torch.testing.assert_close(sets[:, 2:], sure[:, 2:] + sure[:, :1] * (1 - clear))
 
 
 @pytest.mark.parametrize("stride", [2, 4])
@@ -52,11 +62,11 @@ def test_a_location_is_seen_where_one_of_its_pixels_is(stride: int) -> None:
     )
     number = number_of_set(s2, s1)
     assert {*np.unique(number)} == {0, 1, 2}
-    np.testing.assert_array_equal(np.moveaxis(sensor_sets(seen, stride).numpy(), 1, -1), np.eye(3)[number])
+    np.testing.assert_array_equal(np.moveaxis(sensor_sets(seen, CLEAR, stride).numpy(), 1, -1), np.eye(3)[number])
 
 
 def test_a_location_has_the_part_of_its_own_set() -> None:
-    sets = sensor_sets(chips())
+    sets = sensor_sets(chips(), CLEAR)
     planes = np.random.default_rng(0).normal(size=(2, 3 * 5, 24, 40))
     parts, number = planes.reshape(2, 3, 5, 24, 40), sets.numpy().argmax(axis=1)
     expected = np.take_along_axis(parts, number[:, None, None], axis=1)[:, 0]
@@ -64,14 +74,14 @@ def test_a_location_has_the_part_of_its_own_set() -> None:
 
 
 def test_what_is_the_same_for_all_chips_is_of_a_set_at_each_location_too() -> None:
-    sets = sensor_sets(chips())
+    sets = sensor_sets(chips(), CLEAR)
     level = np.arange(3 * 5.0)
     expected = np.moveaxis(level.reshape(3, 5)[sets.numpy().argmax(axis=1)], -1, 1)
     np.testing.assert_array_equal(of_its_set(torch.from_numpy(level).reshape(1, -1, 1, 1), sets), expected)
 
 
 def test_as_the_part_of_their_set_planes_are_nothing_to_the_others() -> None:
-    sets = sensor_sets(chips())
+    sets = sensor_sets(chips(), CLEAR)
     planes = np.random.default_rng(0).normal(size=(2, 5, 24, 40))
     made = as_its_set(torch.from_numpy(planes), sets).numpy().reshape(2, 3, 5, 24, 40)
     number = sets.numpy().argmax(axis=1)[:, None]
@@ -91,4 +101,4 @@ def test_of_chips_that_are_shown_to_some_sensors_nothing_of_the_others_is_left(s
 
 def test_what_a_set_is_shown_of_ground_that_both_see_is_of_that_set_alone() -> None:
     for number, sensors in enumerate(SENSOR_SETS):
-        assert sensor_sets(shown_to(inputs(1, 4, 6), sensors)).argmax(dim=1).unique().tolist() == [number]
+        assert sensor_sets(shown_to(inputs(1, 4, 6), sensors), CLEAR).argmax(dim=1).unique().tolist() == [number]
