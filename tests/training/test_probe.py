@@ -115,7 +115,7 @@ def classification_of(batch: Batch, augment: AugmentConfig = UNCHANGED) -> float
 def test_labels_are_turned_with_the_chips() -> None:
     """A model that answers pixel by pixel is as right on a turned chip as on the chip."""
     by_pixel = model().eval()
-    for part in (by_pixel.on_embedding, by_pixel.on_surroundings):
+    for part in (by_pixel.on_embedding, by_pixel.on_surroundings, by_pixel.encoder.s2.log_variance):
         torch.nn.init.zeros_(part.weight)
     batch = next(batches())
     supervision = Supervision(by_pixel, changed(augment=UNCHANGED, smoothing=0), ONES)

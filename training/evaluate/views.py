@@ -10,6 +10,7 @@ from torch import Tensor
 from contract.bands import Modality
 from training.augment import Corruption, add_speckle, corrupt
 from training.clouds import paste_clouds
+from training.models.sensor_sets import shown_to
 from training.tensors import Inputs
 
 CLOUD_SEVERITY: Final = 0.7
@@ -42,7 +43,7 @@ def only(modality: Modality) -> View:
     """The view of one sensor, the other masked."""
 
     def view(inputs: Inputs, _generator: torch.Generator) -> Shown:
-        return Shown(inputs=_without_the_other(inputs, modality), spoiled=_nowhere(inputs))
+        return Shown(inputs=shown_to(inputs, (modality,)), spoiled=_nowhere(inputs))
 
     return view
 
@@ -54,13 +55,13 @@ def clouded(inputs: Inputs, generator: torch.Generator) -> Shown:
     """
     s2, opacity = paste_clouds(inputs.s2, CLOUD_SEVERITY, generator)
     clouds = replace(inputs, s2=s2 * inputs.s2_valid)
-    return Shown(inputs=_without_the_other(clouds, Modality.S2), spoiled=opacity > OPAQUE)
+    return Shown(inputs=shown_to(clouds, (Modality.S2,)), spoiled=opacity > OPAQUE)
 
 
 def speckled(inputs: Inputs, generator: torch.Generator) -> Shown:
     """Sentinel-1 alone, with speckle added everywhere."""
     speckle = replace(inputs, s1=add_speckle(inputs.s1, SPECKLE_LOOKS, generator) * inputs.s1_valid)
-    return Shown(inputs=_without_the_other(speckle, Modality.S1), spoiled=~_nowhere(inputs))
+    return Shown(inputs=shown_to(speckle, (Modality.S1,)), spoiled=~_nowhere(inputs))
 
 
 def corrupted(kind: Corruption, level: int) -> View:
@@ -70,13 +71,6 @@ def corrupted(kind: Corruption, level: int) -> View:
         return Shown(inputs=corrupt(inputs, kind, level, generator), spoiled=_nowhere(inputs))
 
     return view
-
-
-def _without_the_other(inputs: Inputs, modality: Modality) -> Inputs:
-    zero = torch.zeros_like
-    if modality is Modality.S2:
-        return replace(inputs, s1=zero(inputs.s1), s1_valid=zero(inputs.s1_valid))
-    return replace(inputs, s2=zero(inputs.s2), s2_valid=zero(inputs.s2_valid))
 
 
 def _nowhere(inputs: Inputs) -> Tensor:
