@@ -14,6 +14,7 @@ from torch import Tensor
 from training.augment import Corruption, corrupt
 from training.data.sample import BandChoice, Sample
 from training.evaluate.exam import each_plane, inputs_of
+from training.models.sensor_sets import SENSOR_SETS, shown_to
 from training.tensors import Inputs
 
 WILD_VALUES: Final = "wild values"
@@ -42,9 +43,8 @@ def real_chips(samples: Iterable[Sample], bands: BandChoice, chip_px: int) -> It
 
 def masked(chip: Inputs) -> dict[str, Inputs]:
     """A chip with both sensors and with each one alone."""
-    no_s2 = replace(chip, s2=torch.zeros_like(chip.s2), s2_valid=torch.zeros_like(chip.s2_valid))
-    no_s1 = replace(chip, s1=torch.zeros_like(chip.s1), s1_valid=torch.zeros_like(chip.s1_valid))
-    return {"both sensors": chip, "Sentinel-2 alone": no_s1, "Sentinel-1 alone": no_s2}
+    names = "both sensors", "Sentinel-2 alone", "Sentinel-1 alone"
+    return {name: shown_to(chip, sensors) for name, sensors in zip(names, SENSOR_SETS, strict=True)}
 
 
 def hard(chip: Inputs, seed: int = 0) -> dict[str, Inputs]:
