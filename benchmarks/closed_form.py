@@ -22,7 +22,7 @@ from training.evaluate.exam import inputs_of
 from training.models.layers import STRIDE
 from training.models.mapping import MappingModel, at_pixels
 from training.models.predictive import Logits, variances
-from training.models.sensor_sets import SETS, of_its_set, sensor_sets
+from training.models.sensor_sets import SETS, of_its_set, sensor_sets, values_of_its_set
 from training.setup import labelled_pool
 from training.tensors import Inputs
 
@@ -63,10 +63,11 @@ def gaussians(
     sets, weights = sensor_sets(patch, clear, STRIDE), model.centred_weight.chunk(SETS)
     products = torch.cat([(weight[:, None] * weight[None]).flatten(0, 1) for weight in weights])
     of_embedding = of_its_set(conv2d(expert.variance, products), sets)
-    of_raw = conv2d(sets, model.raw_noise.covariance.flatten(1).T[:, :, None, None])
+    of_raw = values_of_its_set(model.raw_noise.covariance.flatten(1), sets)
     scale = model.noise_scale(model.surroundings(model.raw(patch), patch), sets)
-    covariance = at_pixels(of_embedding + of_raw * scale, patch)  # (1, K * K, H, W)
-    covariance = covariance * model.variance_scale / model.temperature.square()
+    temperature = values_of_its_set(model.temperature[:, None], sets)
+    covariance = (of_embedding + of_raw * scale) * model.variance_scale / temperature.square()
+    covariance = at_pixels(covariance, patch)  # (1, K * K, H, W)
     seen = torch.nonzero((patch.s2_valid + patch.s1_valid).flatten() > 0)[:, 0]
     pixels = seen[torch.randperm(len(seen), generator=generator)[:count]]
     classes = len(weights[0])

@@ -118,10 +118,18 @@ class ConformalThreshold(Record):
     """Number of spatial blocks behind the threshold; pixels are not exchangeable."""
 
 
+class Temperature(Record):
+    """What logits are divided by where a set of sensors sees a pixel."""
+
+    both: float = Field(gt=0)
+    s2_alone: float = Field(gt=0)
+    s1_alone: float = Field(gt=0)
+
+
 class Calibration(Record):
     """What was fitted on held-out places after training."""
 
-    temperature: float = Field(gt=0)
+    temperature: Temperature
     variance_scale: float = Field(gt=0)
     expert_weights: dict[Modality, float]
     conformal: tuple[ConformalThreshold, ...] = ()

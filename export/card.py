@@ -145,8 +145,10 @@ class Card:
                 f"{modality.label} {weight:.3f}" for modality, weight in calibration.expert_weights.items()
             )
             yield ""
+            temperature = calibration.temperature
             yield (
-                f"Calibrated on held-out places: temperature {calibration.temperature:.3f}, variance scale "
+                f"Calibrated on held-out places: temperature {temperature.both:.3f}, of Sentinel-2 alone "
+                f"{temperature.s2_alone:.3f}, of Sentinel-1 alone {temperature.s1_alone:.3f}, variance scale "
                 f"{calibration.variance_scale:.3f}, weights of the sensors' experts {weights}."
             )
         yield ""

@@ -140,7 +140,7 @@ def _class(value: int, name: str, color: str) -> MLMClassification:
 def _hyperparameters(manifest: BundleManifest) -> ModelHyperParameters:
     numbers: dict[str, float] = {"halo_px": manifest.halo_px, "alignment_px": manifest.alignment_px}
     if manifest.calibration is not None:
-        numbers["temperature"] = manifest.calibration.temperature
+        numbers |= {f"temperature_{sensors}": value for sensors, value in manifest.calibration.temperature}
         numbers["variance_scale"] = manifest.calibration.variance_scale
     return ModelHyperParameters.model_validate(numbers)
 

@@ -1,8 +1,8 @@
-"""Calibration on held-out places: temperature, variance scale and expert weights, then conformal thresholds."""
+"""Calibration on held-out places: temperatures, variance scale and expert weights, then conformal thresholds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from contract.bands import Modality
-from contract.bundle import Calibration
+from contract.bundle import Calibration, Temperature
 from contract.errors import SampleInvalid
 from contract.record import Record
 from training.data.legends import class_indices
@@ -25,6 +25,7 @@ from training.models.expert import Expert
 from training.models.layers import STRIDE
 from training.models.mapping import MappingModel
 from training.models.predictive import Logits
+from training.models.sensor_sets import shown_to
 from training.tensors import Inputs
 
 PRIOR: Final = 5e-3
@@ -66,6 +67,12 @@ class HeldOut:
     target: Tensor
     """(1, H, W) class indices."""
 
+    def shown_to(self, modality: Modality) -> Self:
+        """The same with one sensor alone, and the labels of what that has seen."""
+        shown = shown_to(self.inputs, (modality,))
+        seen = (shown.s2_valid + shown.s1_valid)[:, 0] > 0
+        return replace(self, inputs=shown, target=self.target.where(seen, IGNORED))
+
     def loss(self, numbers: "Numbers") -> Tensor:
         """Brier score summed over labelled pixels."""
         expert = fused(self.experts, self.inputs, numbers.expert_weights)
@@ -82,7 +89,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Numbers:
-    """The four fitted numbers, each positive."""
+    """The four numbers that are fitted with all sensors, each positive."""
 
     temperature: Tensor
     variance_scale: Tensor
@@ -99,9 +106,9 @@ class Numbers:
 def calibrate(folds: Sequence[Fold], config: CalibrateConfig, conditions: Conditions) -> Calibration:
     """What makes the folds' models honest on places that they have not seen.
 
-    The numbers minimise the Brier score of the labels, with all sensors. It is bounded: coarse labels are wrong in places,
-    and likelihood pays any price there. Conformal thresholds follow, with each sample as a block: pixels of one sample are
-    not exchangeable.
+    The numbers minimise the Brier score of the labels, with all sensors; then each sensor alone has a temperature of its own.
+    That score is bounded: coarse labels are wrong in places, and likelihood pays any price there. Conformal thresholds
+    follow, with each sample as a block: pixels of one sample are not exchangeable.
 
     Args:
         folds: Uncalibrated models, with held-out samples.
@@ -112,9 +119,13 @@ def calibrate(folds: Sequence[Fold], config: CalibrateConfig, conditions: Condit
     evenly = np.linspace(0, len(every) - 1, min(len(every), config.samples)).round().astype(int)
     held_out = [_held_out(fold, index, conditions) for fold, index in (every[place] for place in evenly)]
     numbers = _fit(held_out, config)
+    s2_alone, s1_alone = (
+        _temperature_alone([sample.shown_to(modality) for sample in held_out], numbers, config)
+        for modality in (Modality.S2, Modality.S1)
+    )
     weights = numbers.expert_weights.tolist()
     fitted = Calibration(
-        temperature=float(numbers.temperature),
+        temperature=Temperature(both=float(numbers.temperature), s2_alone=s2_alone, s1_alone=s1_alone),
         variance_scale=float(numbers.variance_scale),
         expert_weights={Modality.S2: weights[0], Modality.S1: weights[1]},
     )
@@ -167,20 +178,36 @@ def _inner(plane: Tensor, beyond: int) -> Tensor:
 
 
 def _fit(held_out: Sequence[HeldOut], config: CalibrateConfig) -> Numbers:
-    logarithms = torch.zeros(4, requires_grad=True)
+    return Numbers.of(_best(torch.zeros(4), Numbers.of, held_out, config))
+
+
+def _temperature_alone(held_out: Sequence[HeldOut], numbers: Numbers, config: CalibrateConfig) -> float:
+    """That of samples with one sensor; the one with all sensors where none of them has any."""
+
+    def times(logarithm: Tensor) -> Numbers:
+        return replace(numbers, temperature=numbers.temperature * logarithm.exp())
+
+    return float(times(_best(torch.zeros(()), times, held_out, config)).temperature)
+
+
+def _best(
+    logarithms: Tensor, numbers_of: Callable[[Tensor], Numbers], held_out: Sequence[HeldOut], config: CalibrateConfig
+) -> Tensor:
+    """Where the mean Brier score is least, from a start at which nothing is changed."""
+    logarithms.requires_grad_()
     optimiser = torch.optim.LBFGS([logarithms], max_iter=config.steps, line_search_fn="strong_wolfe")
     pixels = sum(int((sample.target != IGNORED).sum()) for sample in held_out)
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        numbers = Numbers.of(logarithms)
-        mean = torch.stack([sample.loss(numbers) for sample in held_out]).sum() / pixels
+        numbers = numbers_of(logarithms)
+        mean = torch.stack([sample.loss(numbers) for sample in held_out]).sum() / max(pixels, 1)
         mean = mean + PRIOR * logarithms.square().sum()
         mean.backward()  # type: ignore[no-untyped-call]  # torch does not type it
         return mean
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch does not type it
-    return Numbers.of(logarithms.detach())
+    return logarithms.detach()
 
 
 def _answers(fold: Fold, fitted: Calibration, config: CalibrateConfig, conditions: Conditions) -> Answers:

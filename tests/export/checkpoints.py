@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contract.bands import Modality
-from contract.bundle import Calibration
+from contract.bundle import Calibration, Temperature
 from tests.export.examples import THRESHOLDS, fitted
 from tests.training.data.layouts_reben import write_flat
 from tests.training.examples import LEGEND, model_config
@@ -16,7 +16,10 @@ from training.evaluation import Question, evaluate_checkpoint
 from training.setup import labelled_pool
 
 CALIBRATION = Calibration(
-    temperature=1.3, variance_scale=0.7, expert_weights={Modality.S2: 1.2, Modality.S1: 0.4}, conformal=THRESHOLDS
+    temperature=Temperature(both=1.3, s2_alone=1.6, s1_alone=0.9),
+    variance_scale=0.7,
+    expert_weights={Modality.S2: 1.2, Modality.S1: 0.4},
+    conformal=THRESHOLDS,
 )
 
 

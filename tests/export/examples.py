@@ -23,7 +23,7 @@ def fitted() -> MappingModel:
     torch.manual_seed(2)
     model = worn(MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)).eval()
     model.on_embedding.weight.data.mul_(3)
-    model.temperature.fill_(1.3)
+    model.temperature.copy_(torch.tensor([1.3, 1.6, 0.9]))
     model.variance_scale.fill_(0.7)
     model.expert_weights.copy_(torch.tensor([1.2, 0.4]))
     model.doubt = worn(model.new_doubt())

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from contract.bands import Modality
-from contract.bundle import Calibration
+from contract.bundle import Calibration, Temperature
 from tests.training.evaluate.examples import random_answers
 from tests.training.examples import LEGEND, STATISTICS, encoder, entry, inputs, model_config, observed, worn
 from training.calibrate import CalibrateConfig, Fold, Numbers, _held_out, calibrate, pooled
@@ -22,6 +22,7 @@ from training.evaluate.exam import Exam
 from training.models.encoder import Encoder
 from training.models.expert import Expert
 from training.models.mapping import MappingModel
+from training.models.raw import raw_channels_of
 from training.stages import conditions
 from training.tensors import Inputs
 
@@ -29,6 +30,12 @@ SHAPE = (30, 44)
 """Of samples: no multiple of the model's alignment."""
 CONFIG = CalibrateConfig(pixels_per_sample=300)
 VALUES = np.array([10, 40, 80], np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sentinel-2 is, whatever its variance: a pixel that both sensors see has the temperature of both alone."""
+    monkeypatch.setattr("training.models.mapping.DOUBTFUL", np.inf)
 
 
 class Measured(Encoder):
@@ -113,7 +120,34 @@ def test_the_temperature_undoes_logits_that_are_too_sharp_or_too_dull(
     monkeypatch.setattr("training.calibrate.PRIOR", 0.0)
     model = by_pixel(sharpness)
     fitted = calibrate([fold(model, drawn(12, by_pixel()))], CONFIG, conditions(model))
-    assert fitted.temperature == pytest.approx(sharpness, rel=0.05)
+    assert fitted.temperature.both == pytest.approx(sharpness, rel=0.05)
+
+
+def test_each_sensor_alone_has_a_temperature_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one sensor says is sharpened, and that of both is left."""
+    monkeypatch.setattr("training.calibrate.PRIOR", 0.0)
+    samples, model, sharper = drawn(6, by_pixel()), by_pixel(), by_pixel()
+    s2, s1 = 0.8, 2.0
+    of_radar = raw_channels_of(model.encoder.bands, (Modality.S1,)) > 0
+    for each in (model, sharper):
+        each.on_raw.weight.data = each.on_raw.weight.data.chunk(2, dim=1)[0].repeat(1, 2, 1, 1)
+        each.on_embedding.bias.data.zero_()
+    sharper.on_raw.weight.data.chunk(2, dim=1)[1].mul_(torch.where(of_radar, s1, s2)[:, None, None])
+    before, after = (
+        calibrate([fold(each, samples)], CONFIG, conditions(each)).temperature for each in (model, sharper)
+    )
+    assert after.both == before.both
+    assert after.s2_alone == pytest.approx(s2 * before.s2_alone, rel=0.01)
+    assert after.s1_alone == pytest.approx(s1 * before.s1_alone, rel=0.01)
+
+
+def test_a_sensor_that_no_sample_has_is_as_sure_as_both_are() -> None:
+    model = by_pixel(2.5)
+    samples = [
+        replace(each, observations={Modality.S2: each.observations[Modality.S2]}) for each in drawn(4, by_pixel())
+    ]
+    fitted = calibrate([fold(model, samples)], CONFIG, conditions(model)).temperature
+    assert fitted.s1_alone == fitted.both != fitted.s2_alone
 
 
 def test_numbers_that_nothing_depends_on_stay_at_1() -> None:
@@ -201,8 +235,8 @@ def test_what_a_fold_has_not_learnt_does_not_count() -> None:
         return calibrate([fold(by_pixel(), seen, unknown=unknown)], CONFIG, conditions(by_pixel()))
 
     judged, expected = fitted(swapped, 2), fitted(without, None)
-    assert judged.temperature == pytest.approx(expected.temperature, rel=1e-4)
-    assert fitted(swapped, None).temperature > 2 * judged.temperature
+    assert judged.temperature.both == pytest.approx(expected.temperature.both, rel=1e-4)
+    assert fitted(swapped, None).temperature.both > 2 * judged.temperature.both
 
 
 def test_each_fold_is_answered_by_its_own_model() -> None:
@@ -211,7 +245,7 @@ def test_each_fold_is_answered_by_its_own_model() -> None:
 
     def temperature(*signs: int) -> float:
         folds = [fold(by_pixel(sign), seen) for sign, seen in zip(signs, samples, strict=True)]
-        return calibrate(folds, CONFIG, conditions(folds[0].model)).temperature
+        return calibrate(folds, CONFIG, conditions(folds[0].model)).temperature.both
 
     assert temperature(1, -1) == pytest.approx(1, rel=0.1)
     assert temperature(-1, 1) > 10
@@ -262,4 +296,5 @@ def test_answers_of_several_exams_keep_places_and_samples_apart() -> None:
 
 def _numbers(*, temperature: float = 1.0, variance_scale: float = 1.0, s2: float = 1.0, s1: float = 1.0) -> Calibration:
     weights = {Modality.S2: s2, Modality.S1: s1}
-    return Calibration(temperature=temperature, variance_scale=variance_scale, expert_weights=weights)
+    of_sets = Temperature(both=temperature, s2_alone=temperature, s1_alone=temperature)
+    return Calibration(temperature=of_sets, variance_scale=variance_scale, expert_weights=weights)

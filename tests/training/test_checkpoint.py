@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from contract.bands import Modality
-from contract.bundle import Calibration, ConformalThreshold
+from contract.bundle import Calibration, ConformalThreshold, Temperature
 from contract.errors import CheckpointInvalid
 from tests.training.examples import STATISTICS, inputs, model_config, worn
 from training.checkpoint import Provenance, load_encoder, load_model, save
@@ -17,7 +17,7 @@ from training.models.mapping import MappingModel
 
 CONFIG = TrainingConfig(name="tiny", classes=(10, 40, 80), model=model_config(blocks=(0, 1, 0)))
 CALIBRATION = Calibration(
-    temperature=1.5,
+    temperature=Temperature(both=1.5, s2_alone=2.5, s1_alone=1.2),
     variance_scale=0.5,
     expert_weights={Modality.S2: 1.25, Modality.S1: 0.75},
     conformal=(ConformalThreshold(alpha=0.1, method="lac", threshold=0.8, calibration_blocks=7),),

@@ -139,7 +139,7 @@ def test_three_stages_and_an_evaluation_follow_each_other(recipe: Path, tmp_path
     model, provenance = load_model(out / "model.pt")
     assert provenance.places == ("T29SNB", "T32TMT", "T34VDN")
     assert isinstance(provenance.calibration, Calibration)
-    assert float(model.temperature) == pytest.approx(provenance.calibration.temperature)
+    assert model.temperature.tolist() == pytest.approx([value for _, value in provenance.calibration.temperature])
 
     refused = landsigma("evaluate", out / "model.pt", data, "--kind", "reben")
     assert refused.status == 1

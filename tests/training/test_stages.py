@@ -10,7 +10,7 @@ import torch
 from lightning_fabric import Fabric
 
 from contract.bands import Modality
-from contract.bundle import Calibration
+from contract.bundle import Calibration, Temperature
 from contract.errors import ConfigInvalid
 from tests.training.examples import LEGEND, STATISTICS, coloured, model_config, pool, read_outs
 from training import stages
@@ -77,7 +77,7 @@ def test_stages_follow_each_other_with_and_without_sigma(tmp_path: Path, *, vari
     model, provenance = load_model(calibrate_stage(stage, encoder_path))
     assert provenance.config == stage.config
     assert provenance.calibration is not None
-    assert model.temperature.item() == pytest.approx(provenance.calibration.temperature)
+    assert model.temperature.tolist() == pytest.approx([value for _, value in provenance.calibration.temperature])
     assert model.doubt is not None
     assert model.latents is not None
     assert (tmp_path / "pretrain" / LOG_NAME).exists()
@@ -114,7 +114,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Fold]:
 
     def calibrated(given: Sequence[Fold], *_rest: object) -> Calibration:
         folds.extend(given)
-        return Calibration(temperature=1, variance_scale=1, expert_weights=dict.fromkeys(Modality, 1))
+        temperature = Temperature(both=1, s2_alone=1, s1_alone=1)
+        return Calibration(temperature=temperature, variance_scale=1, expert_weights=dict.fromkeys(Modality, 1))
 
     monkeypatch.setattr(stages, "calibrate", calibrated)
     return folds

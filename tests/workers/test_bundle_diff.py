@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from contract.bands import Modality
-from contract.bundle import Calibration
+from contract.bundle import Calibration, Temperature
 from contract.errors import BundleInvalid
 from contract.evaluation import BundleEvaluation, Interval, SplitEvaluation, ViewFigures
 from export.folder import write_file, write_manifest
@@ -42,11 +42,12 @@ def test_a_bundle_does_not_differ_from_itself(tmp_path: Path) -> None:
 
 
 def test_fields_of_the_manifest_are_named_by_their_path(tmp_path: Path) -> None:
-    calibration = Calibration(temperature=1.5, variance_scale=1, expert_weights=dict.fromkeys(Modality, 1))
+    temperature = Temperature(both=1.5, s2_alone=2, s1_alone=1)
+    calibration = Calibration(temperature=temperature, variance_scale=1, expert_weights=dict.fromkeys(Modality, 1))
     first, second = tmp_path / "first", tmp_path / "second"
     found = compare_bundles(changed(first), changed(second, version="2", calibration=calibration))
     assert found[0] == Difference(what="version", first="1", second="2")
-    assert Difference(what="calibration.temperature", first="-", second="1.5") in found
+    assert Difference(what="calibration.temperature.both", first="-", second="1.5") in found
 
 
 def test_outputs_are_matched_by_name_whatever_their_order(tmp_path: Path) -> None:

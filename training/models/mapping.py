@@ -17,7 +17,7 @@ from training.models.layers import STRIDE, upsample
 from training.models.predictive import SMALL, Logits, contrasts, variances
 from training.models.raw import of_sensors, raw_channels, raw_channels_of, raw_features, raw_validity
 from training.models.raw_noise import RawNoise
-from training.models.sensor_sets import SENSOR_SETS, SETS, as_its_set, of_its_set, sensor_sets
+from training.models.sensor_sets import SENSOR_SETS, SETS, as_its_set, of_its_set, sensor_sets, values_of_its_set
 from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
 from training.tensors import Inputs, Prediction
 
@@ -40,6 +40,7 @@ class MappingModel(nn.Module):
     missing: Tensor
     """(S, K, K): covariance of what both sensors' probe would say beside what a set's does, less what all classes share."""
     temperature: Tensor
+    """(S,): that of each set of sensors."""
     variance_scale: Tensor
     expert_weights: Tensor
     doubt: DoubtHeads | None
@@ -63,7 +64,7 @@ class MappingModel(nn.Module):
             each.whitening.zero_()  # everything is usual until it is fitted
         self.raw_noise = RawNoise(around, classes)
         self.register_buffer("missing", torch.zeros(SETS, classes, classes))  # nothing until it is fitted
-        self.register_buffer("temperature", torch.tensor(1.0))
+        self.register_buffer("temperature", torch.ones(SETS))
         self.register_buffer("variance_scale", torch.tensor(1.0))
         self.register_buffer("expert_weights", torch.ones(2))
         self.doubt, self.latents = None, None
@@ -74,7 +75,8 @@ class MappingModel(nn.Module):
 
     def calibrate(self, calibration: Calibration) -> None:
         """Take over what was fitted on held-out places."""
-        self.temperature.fill_(calibration.temperature)
+        of_sets = calibration.temperature
+        self.temperature.copy_(torch.tensor([of_sets.both, of_sets.s2_alone, of_sets.s1_alone]))
         self.variance_scale.fill_(calibration.variance_scale)
         weights = [calibration.expert_weights[modality] for modality in (Modality.S2, Modality.S1)]
         self.expert_weights.copy_(torch.tensor(weights))
@@ -110,12 +112,15 @@ class MappingModel(nn.Module):
         distance = torch.cat([each.distance(surroundings) for each in self.usual_ground], dim=1)
         distance = of_its_set(upsample(distance, CELL_PX // STRIDE), sets)
         strangeness = (upsample(distance, STRIDE) / USUAL).clamp_min(1).square()
-        both, s2_alone, s1_alone = sensor_sets(inputs, upsample(clear, STRIDE)).chunk(SETS, dim=1)
+        sets = sensor_sets(inputs, upsample(clear, STRIDE))
+        both, s2_alone, s1_alone = sets.chunk(SETS, dim=1)
         alone = raw * of_sensors(s2_alone, s1_alone, self.encoder.bands)
         on_raw = self.on_raw(torch.cat([raw * both, alone], dim=1))
+        # What a temperature divides is the logit, mean and deviation alike.
+        temperature = values_of_its_set(self.temperature[:, None], sets)
         return Logits(
-            mean=(at_pixels(mean, inputs) + on_raw) / (self.temperature * strangeness),
-            variance=at_pixels(variance, inputs) * self.variance_scale / self.temperature.square(),
+            mean=(at_pixels(mean, inputs) + on_raw) / (temperature * strangeness),
+            variance=at_pixels(variance, inputs) * self.variance_scale / temperature.square(),
         )
 
     def open_share(self, probabilities: Tensor, inputs: Inputs, expert: Expert, clear: Tensor) -> Tensor:
@@ -138,7 +143,8 @@ class MappingModel(nn.Module):
         for covariance, factor in ((self.raw_noise.covariance, scale), (self.missing, 1.0)):
             own = own + _variances(covariance, sets) * factor
             shared = shared + _products(covariance, shares) * factor
-        return contrasts(probabilities, own, shared) * self.variance_scale / self.temperature.square()
+        temperature = values_of_its_set(self.temperature[:, None], sets)
+        return contrasts(probabilities, own, shared) * self.variance_scale / temperature.square()
 
     def noise_scale(self, surroundings: Tensor, sets: Tensor) -> Tensor:
         """Multiple of the covariance of `raw_noise` at locations, (N, C, H / 8, W / 8) -> (N, 1, H / 2, W / 2)."""
@@ -203,7 +209,7 @@ class MappingModel(nn.Module):
         """What the heads disagree on, (N, H, W), nats; None where none are fitted."""
         if self.doubt is None:
             return None
-        votes = self.votes(self.doubt, inputs, expert) / self.temperature
+        votes = self.votes(self.doubt, inputs, expert) / self.temperature[0]  # heads are of both sensors' probe
         return at_pixels(self.doubt.mutual_information(votes), inputs)[:, 0]
 
     def ood_distance(self, inputs: Inputs, expert: Expert) -> Tensor | None:
@@ -223,7 +229,7 @@ def at_pixels(values: Tensor, inputs: Inputs) -> Tensor:
 
 def _variances(covariances: Tensor, sets: Tensor) -> Tensor:
     """Variances of the logits of each location's own set, (S, K, K), (N, S, h, w) -> (N, K, h, w)."""
-    return functional.conv2d(sets, covariances.diagonal(dim1=1, dim2=2).T[:, :, None, None])
+    return values_of_its_set(covariances.diagonal(dim1=1, dim2=2), sets)
 
 
 def _products(covariances: Tensor, shares: Tensor) -> Tensor:

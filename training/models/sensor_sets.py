@@ -35,6 +35,11 @@ def of_its_set(planes: Tensor, sets: Tensor) -> Tensor:
     return (planes.reshape(chips, SETS, channels // SETS, *size) * sets.unsqueeze(2)).sum(dim=1)
 
 
+def values_of_its_set(values: Tensor, sets: Tensor) -> Tensor:
+    """At each location the numbers of its own set, or the mean of several, (S, C) -> (N, C, h, w)."""
+    return functional.conv2d(sets, values.T[:, :, None, None])
+
+
 def as_its_set(planes: Tensor, sets: Tensor) -> Tensor:
     """At each location the planes in the share of each set, (N, C, h, w) -> (N, S * C, h, w)."""
     return (planes.unsqueeze(1) * sets.unsqueeze(2)).flatten(1, 2)

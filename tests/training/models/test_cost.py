@@ -31,8 +31,9 @@ def test_operations_are_those_of_every_convolution_of_both_branches_and_the_read
     # At stride 2, the sum over the other classes is of classes by classes. So are, for each of three sets of sensors, the
     # contrasts of what raw bands leave open and of what is missing.
     operations += [2 * len(LEGEND.classes) ** 2 * 16 * 16] * (1 + 3 + 3)
-    # The variances of both, and those of raw bands in the logits, are chosen by sets.
+    # The variances of both, and those of raw bands in the logits, are chosen by sets. So are temperatures, there and at pixels.
     operations += [2 * len(LEGEND.classes) * 3 * 16 * 16] * 3
+    operations += [2 * 3 * 16 * 16, 2 * 3 * 32 * 32]
     # How far surroundings are from what is usual for a set is one more each, at cells of 8 px.
     operations += [2 * model.on_surroundings.in_channels**2 * 4 * 4] * 3
     expected = sum(operations) / 32**2 / 1000

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from torch.nn import functional
 
 from contract.bands import Modality
-from contract.bundle import Calibration
+from contract.bundle import Calibration, Temperature
 from tests.training.examples import LEGEND, encoder, inputs, model_config, worn
 from training.models.expert import Expert
 from training.models.latents import Latents
@@ -23,7 +23,12 @@ from training.tensors import Inputs, Prediction
 
 CLEAR = torch.ones(2, 1, 12, 20)
 """Of two chips of 24 x 40 px, in all of which Sentinel-2 is believed."""
-CALIBRATION = Calibration(temperature=1.7, variance_scale=0.4, expert_weights={Modality.S1: 0.3, Modality.S2: 1.2})
+TEMPERATURES = np.array([1.7, 2.3, 1.1], np.float32)
+CALIBRATION = Calibration(
+    temperature=Temperature(both=1.7, s2_alone=2.3, s1_alone=1.1),
+    variance_scale=0.4,
+    expert_weights={Modality.S1: 0.3, Modality.S2: 1.2},
+)
 
 
 @pytest.fixture
@@ -254,7 +259,7 @@ def test_contrasts_are_of_the_embedding_of_noise_and_of_what_is_missing(model: M
     covariance = np.einsum("nhwkd,ndhw,nhwld->nhwkl", weight, expert.variance, weight)
     covariance += scale * model.raw_noise.covariance.numpy()[numbers] + model.missing.numpy()[numbers]
     less = np.eye(3) - np.moveaxis(p, 1, -1)[..., None, :]
-    expected = np.einsum("nhwck,nhwkl,nhwcl->nchw", less, covariance, less) * 0.4 / 1.7**2
+    expected = np.einsum("nhwck,nhwkl,nhwcl->nchw", less, covariance, less) * 0.4 / TEMPERATURES[numbers[:, None]] ** 2
     made = model.contrast(torch.from_numpy(p).float(), chips, expert, CLEAR)
     np.testing.assert_allclose(made, expected, rtol=1e-3, atol=1e-5)
 
@@ -347,16 +352,19 @@ def test_an_offset_of_every_class_alike_changes_nothing(model: MappingModel) -> 
     torch.testing.assert_close(after.embedding, before.embedding, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("believed")
 @torch.no_grad()
 def test_calibration_scales_logits_variance_and_experts(model: MappingModel) -> None:
-    chips = inputs(1, 24, 40)
+    """Each pixel has the temperature of the sensors that see it."""
+    chips = seen_in_parts(inputs(1, 24, 40))
     weighed = model.encoder(chips, torch.tensor([1.2, 0.3]))
     uncalibrated = model.read_out(chips, weighed, model.clear(model.encoder.experts(chips)[0]))
     model.calibrate(CALIBRATION)
     logits, expert = model.logits(chips)
     torch.testing.assert_close(expert.mean, weighed.mean)
-    torch.testing.assert_close(logits.mean, uncalibrated.mean / 1.7)
-    torch.testing.assert_close(logits.variance, uncalibrated.variance * 0.4 / 1.7**2)
+    temperature = torch.from_numpy(TEMPERATURES[set_numbers(chips)[:, None]])
+    torch.testing.assert_close(logits.mean, uncalibrated.mean / temperature)
+    torch.testing.assert_close(logits.variance, uncalibrated.variance * 0.4 / temperature**2)
 
 
 @torch.no_grad()
@@ -408,7 +416,7 @@ def test_calibration_is_stored_with_the_weights(model: MappingModel) -> None:
     twin = MappingModel(encoder(model_config(blocks=(0, 1, 0))), LEGEND)
     twin.doubt, twin.latents = twin.new_doubt(), Latents(twin.encoder.config.latent)
     twin.load_state_dict(model.state_dict())
-    assert twin.temperature.item() == pytest.approx(1.7)
+    assert twin.temperature.tolist() == pytest.approx(TEMPERATURES.tolist())
     assert twin.variance_scale.item() == pytest.approx(0.4)
     assert twin.expert_weights.tolist() == pytest.approx([1.2, 0.3])
 

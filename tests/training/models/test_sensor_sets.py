@@ -8,7 +8,15 @@ import torch
 
 from contract.bands import Modality
 from tests.training.examples import inputs
-from training.models.sensor_sets import SENSOR_SETS, SETS, as_its_set, of_its_set, sensor_sets, shown_to
+from training.models.sensor_sets import (
+    SENSOR_SETS,
+    SETS,
+    as_its_set,
+    of_its_set,
+    sensor_sets,
+    shown_to,
+    values_of_its_set,
+)
 from training.tensors import Inputs
 
 CLEAR = torch.ones(1, 1, 1, 1)
@@ -78,6 +86,12 @@ def test_what_is_the_same_for_all_chips_is_of_a_set_at_each_location_too() -> No
     level = np.arange(3 * 5.0)
     expected = np.moveaxis(level.reshape(3, 5)[sets.numpy().argmax(axis=1)], -1, 1)
     np.testing.assert_array_equal(of_its_set(torch.from_numpy(level).reshape(1, -1, 1, 1), sets), expected)
+
+
+def test_a_location_has_the_numbers_of_its_own_set() -> None:
+    sets, values = sensor_sets(chips(), CLEAR), np.arange(3 * 5, dtype=np.float32).reshape(3, 5)
+    expected = np.moveaxis(values[sets.numpy().argmax(axis=1)], -1, 1)
+    np.testing.assert_array_equal(values_of_its_set(torch.from_numpy(values), sets), expected)
 
 
 def test_as_the_part_of_their_set_planes_are_nothing_to_the_others() -> None:
