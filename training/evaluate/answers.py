@@ -26,7 +26,7 @@ class Uncertainty(StrEnum):
     """1 - (highest - second highest probability)."""
     CONFIDENCE = "1 - highest probability"
     SHORTNESS = "shortness of the embedding"
-    """Minus its length: what a model without variances would offer."""
+    """Minus the length that it would have in a model without variances: what such a model would offer."""
     DOUBT = "model doubt"
     DISTANCE = "out-of-distribution distance"
 

@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from contract.bands import Modality
 from training.models.config import COARSEST_STRIDE_PX, BranchConfig, ModelConfig
 from training.models.expert import LOG_VARIANCE_LIMIT, Expert
 from training.models.layers import STRIDE, ResidualBlock, convolution, upsample
 from training.models.resnet import ResNet50
+from training.models.surroundings import CELL_PX, SURROUNDINGS_RADIUS_PX, surroundings, surroundings_channels
 
 ALIGNMENT_PX: Final = COARSEST_STRIDE_PX["compact"]
 """The coarsest stride of a compact branch: chips start on multiples of it, or the coarse grid would shift."""
@@ -67,7 +69,11 @@ def _radius_px(blocks: tuple[int, int, int]) -> int:
 class Branch(nn.Module):
     """Trunk and Gaussian head of one sensor."""
 
-    def __init__(self, bands: int, config: BranchConfig, model: ModelConfig) -> None:
+    texture: nn.Conv2d | None
+    """On what surrounds a location, in the variance. Speckle is texture, and features that have learnt to see past it show
+    little of it. Clouds they do show, and windows would only smear them: for Sentinel-1 alone."""
+
+    def __init__(self, bands: int, config: BranchConfig, model: ModelConfig, modality: Modality) -> None:
         super().__init__()
         self.variational = model.variational
         self.trunk = ResNet50(bands + 1) if config.backbone == "resnet50" else CompactTrunk(bands + 1, config)
@@ -79,6 +85,11 @@ class Branch(nn.Module):
             self.log_variance = nn.Conv2d(self.trunk.channels, model.latent, 1)
             nn.init.zeros_(self.log_variance.weight)
             nn.init.constant_(self.log_variance.bias, INITIAL_LOG_VARIANCE)  # type: ignore[arg-type]  # has a bias
+        self.texture = None
+        if self.variational and modality is Modality.S1:
+            self.texture = nn.Conv2d(surroundings_channels(bands), model.latent, 1, bias=False)
+            nn.init.zeros_(self.texture.weight)
+            self.texture.requires_grad_(requires_grad=False)  # learnt once the means are, with the variances alone
 
     def forward(self, standardised: Tensor, valid: Tensor) -> Expert:
         """(N, bands, H, W), (N, 1, H, W) -> an expert of (N, d, H / 2, W / 2)."""
@@ -89,5 +100,13 @@ class Branch(nn.Module):
         mean = self.mean(features)
         if not self.variational:
             return Expert(mean=mean, log_variance=torch.full_like(mean, -LOG_VARIANCE_LIMIT))
-        log_variance = self.log_variance(features).clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT)
-        return Expert(mean=mean, log_variance=log_variance)
+        log_variance = self.log_variance(features)
+        if self.texture is not None:
+            around = surroundings(standardised, valid.expand_as(standardised))
+            log_variance = log_variance + upsample(self.texture(around), CELL_PX // STRIDE)
+        return Expert(mean=mean, log_variance=log_variance.clamp(-LOG_VARIANCE_LIMIT, LOG_VARIANCE_LIMIT))
+
+    @property
+    def radius_px(self) -> int:
+        """How far an output pixel can see, per side."""
+        return max(self.trunk.radius_px, SURROUNDINGS_RADIUS_PX if self.texture is not None else 0)

@@ -10,7 +10,7 @@ from contract.bands import Modality
 from contract.bundle import Calibration
 from contract.legend import Legend
 from training.models.doubt import DoubtHeads
-from training.models.encoder import Encoder, fused
+from training.models.encoder import Encoder, fused, without_sigma
 from training.models.expert import Expert
 from training.models.latents import Latents
 from training.models.layers import STRIDE, upsample
@@ -83,12 +83,11 @@ class MappingModel(nn.Module):
 
     def logits(self, inputs: Inputs) -> tuple[Logits, Expert]:
         """Gaussian logits at every pixel, and the fused expert at stride 2 behind them."""
-        logits, expert, _ = self.seen(inputs)
+        logits, expert, _ = self.seen(inputs, self.encoder.experts(inputs))
         return logits, expert
 
-    def seen(self, inputs: Inputs) -> tuple[Logits, Expert, Tensor]:
-        """`logits`, and how far Sentinel-2 is believed, as `clear` says."""
-        experts = self.encoder.experts(inputs)
+    def seen(self, inputs: Inputs, experts: tuple[Expert, Expert]) -> tuple[Logits, Expert, Tensor]:
+        """`logits` of both sensors' experts, and how far Sentinel-2 is believed, as `clear` says."""
         expert, clear = fused(experts, inputs, self.expert_weights), self.clear(experts[0])
         return self.read_out(inputs, expert, clear), expert, clear
 
@@ -190,7 +189,8 @@ class MappingModel(nn.Module):
 
     def forward(self, inputs: Inputs) -> Prediction:
         """Probabilities and variances of every pixel."""
-        logits, expert, clear = self.seen(inputs)
+        experts = self.encoder.experts(inputs)
+        logits, expert, clear = self.seen(inputs, experts)
         probabilities = logits.mean_field.softmax(dim=1)
         total = (probabilities * (1 - probabilities)).sum(dim=1)
         embedding = total * self.open_share(probabilities, inputs, expert, clear)
@@ -200,7 +200,7 @@ class MappingModel(nn.Module):
             aleatoric=total - embedding,
             embedding=embedding,
             latent_variance=at_pixels(expert.variance.mean(dim=1, keepdim=True), inputs)[:, 0],
-            embedding_norm=at_pixels(expert.mean.norm(dim=1, keepdim=True), inputs)[:, 0],
+            embedding_norm=at_pixels(without_sigma(experts, inputs).norm(dim=1, keepdim=True), inputs)[:, 0],
             doubt=self.model_doubt(inputs, expert),
             ood_distance=self.ood_distance(inputs, expert),
         )

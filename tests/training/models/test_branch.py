@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from contract.bands import Modality
 from tests.training.examples import worn
 from training.models.branch import ALIGNMENT_PX, Branch, CompactTrunk
 from training.models.config import BranchConfig, ModelConfig
 from training.models.layers import upsample
+from training.models.surroundings import surroundings
 
 BLOCKS = [(0, 0, 0), (1, 2, 1), (2, 1, 0), (0, 1, 2)]
 
@@ -76,7 +78,7 @@ def test_a_position_lies_in_the_middle_of_what_it_sees() -> None:
 
 
 def test_a_branch_gives_one_expert_at_stride_2_with_bounded_variance() -> None:
-    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval(), seed=2)
+    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3), Modality.S1).eval(), seed=2)
     branch.log_variance.weight.data.mul_(100)
     expert = branch(torch.randn(2, 2, 24, 40), torch.ones(2, 1, 24, 40))
     assert expert.mean.shape == expert.log_variance.shape == (2, 3, 12, 20)
@@ -86,7 +88,7 @@ def test_a_branch_gives_one_expert_at_stride_2_with_bounded_variance() -> None:
 
 @torch.no_grad()
 def test_heads_read_features_divided_by_their_root_mean_square_and_1() -> None:
-    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval(), seed=2)
+    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3), Modality.S1).eval(), seed=2)
     bands, valid = 3 * torch.randn(2, 2, 24, 40), torch.ones(2, 1, 24, 40)
     features = branch.trunk(torch.cat([bands, valid], dim=1)).double().numpy()
     bounded = features / np.sqrt(1 + np.square(features).mean(axis=1, keepdims=True))
@@ -107,7 +109,7 @@ def _linear(layer: torch.nn.Conv2d, features: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def test_a_chip_brighter_than_all_ground_lies_within_bounds(brightness: float) -> None:
     """Of features whose root mean square is at most 1."""
-    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval(), seed=2)
+    branch = worn(Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3), Modality.S2).eval(), seed=2)
     expert = branch(brightness * torch.rand(2, 2, 24, 40), torch.ones(2, 1, 24, 40))
     norm, weight = branch.mean[1], branch.mean[0].weight[:, :, 0, 0]
     furthest = 2 * weight.norm(dim=1) + norm.running_mean.abs()  # of 4 features
@@ -116,12 +118,30 @@ def test_a_chip_brighter_than_all_ground_lies_within_bounds(brightness: float) -
     assert expert.log_variance.isfinite().all()
 
 
+@torch.no_grad()
+def test_the_variance_of_radar_and_of_nothing_else_reads_what_surrounds_a_location() -> None:
+    bands, valid = torch.randn(2, 2, 24, 40), torch.ones(2, 1, 24, 40)
+    branch = worn(
+        Branch(2, BranchConfig(widths=(4, 6, 4), blocks=(0, 0, 0)), ModelConfig(latent=3), Modality.S1).eval(), seed=2
+    )
+    before = branch(bands, valid)
+    branch.texture.weight.normal_(0, 0.1, generator=torch.Generator().manual_seed(3))
+    after = branch(bands, valid)
+    assert torch.equal(after.mean, before.mean)
+    expected = _linear(branch.texture, surroundings(bands, valid.expand(-1, 2, -1, -1)).double().numpy())
+    expected = upsample(torch.from_numpy(expected).float(), 4)
+    torch.testing.assert_close(after.log_variance - before.log_variance, expected, rtol=1e-3, atol=1e-5)
+    optical = Branch(2, BranchConfig(widths=(4, 6, 4), blocks=(0, 0, 0)), ModelConfig(latent=3), Modality.S2)
+    assert optical.texture is None
+    assert branch.radius_px > optical.radius_px == optical.trunk.radius_px
+
+
 def test_a_new_branch_is_confident_everywhere() -> None:
-    branch = Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3)).eval()
+    branch = Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3), Modality.S1).eval()
     assert branch(torch.randn(1, 2, 16, 24), torch.ones(1, 1, 16, 24)).log_variance.unique().tolist() == [-2]
 
 
 def test_without_sigma_there_is_no_variance_to_learn() -> None:
-    branch = Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3, variational=False)).eval()
-    assert not [name for name, _ in branch.named_parameters() if "variance" in name]
+    branch = Branch(2, BranchConfig(widths=(4, 6, 4)), ModelConfig(latent=3, variational=False), Modality.S1).eval()
+    assert not [name for name, _ in branch.named_parameters() if "variance" in name or "texture" in name]
     assert branch(torch.randn(1, 2, 16, 24), torch.ones(1, 1, 16, 24)).log_variance.unique().tolist() == [-8]

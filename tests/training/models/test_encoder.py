@@ -7,7 +7,8 @@ import torch
 
 from contract.bands import Modality
 from tests.training.examples import encoder, inputs, model_config, worn
-from training.models.encoder import Encoder
+from training.models.encoder import Encoder, without_sigma
+from training.models.surroundings import SURROUNDINGS_RADIUS_PX
 
 ONES = torch.ones(2)
 
@@ -23,9 +24,29 @@ def test_chips_of_any_shape_give_embeddings_at_stride_2(any_encoder: Encoder) ->
 
 
 def test_the_radius_is_that_of_the_branch_that_sees_further() -> None:
-    near, far = model_config(blocks=(0, 0, 0)), model_config(blocks=(0, 1, 0))
+    near, far = model_config(blocks=(0, 1, 0)), model_config(blocks=(0, 2, 1))
     mixed = encoder(near.model_copy(update={"s1": far.s1}))
     assert mixed.radius_px == encoder(far).radius_px > encoder(near).radius_px
+
+
+def test_windows_of_radar_reach_further_than_a_shallow_branch() -> None:
+    shallow = model_config(blocks=(0, 0, 0))
+    assert encoder(shallow).radius_px == SURROUNDINGS_RADIUS_PX > encoder(shallow).s2.radius_px
+    assert encoder(model_config(variational=False)).radius_px == encoder(shallow).s2.radius_px
+
+
+def test_without_sigma_sensors_count_by_what_they_have_seen_alone() -> None:
+    chips = inputs(1, 24, 40)
+    chips.s2_valid[..., :8] = 0
+    chips.s1_valid[..., 20:] = 0
+    chips.s2_valid[..., 30:] = 0
+    network = worn(encoder())
+    s2, s1 = network.experts(chips)
+    made = without_sigma((s2, s1), chips)
+    torch.testing.assert_close(made[..., :4], s1.mean[..., :4])
+    torch.testing.assert_close(made[..., 4:10], (s2.mean + s1.mean)[..., 4:10] / 2)
+    torch.testing.assert_close(made[..., 10:15], s2.mean[..., 10:15])
+    assert (made[..., 15:] == 0).all()
 
 
 def test_a_pixel_that_no_sensor_saw_has_exactly_the_prior(any_encoder: Encoder) -> None:
