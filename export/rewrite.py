@@ -9,6 +9,7 @@ from onnxscript import ir, optimizer
 from onnxscript.rewriter import RewriteRule, rewrite
 
 MAP_DIMENSIONS: Final = 4
+"""Chips, channels, rows, columns."""
 
 
 def quicken(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -18,8 +18,6 @@ from training.tensors import Inputs
 
 SEEN: Final = 0.5
 """Share of observed pixels from which a location can be compared."""
-
-
 LEAST_SHARE: Final = 0.125
 """Half a pixel of the four of a location: less than any observation."""
 
