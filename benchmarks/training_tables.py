@@ -21,6 +21,7 @@ from sklearn.linear_model import LogisticRegression
 
 from contract.bands import Modality
 from contract.legend import Legend
+from training.balance import balanced
 from training.calibrate import pooled
 from training.checkpoint import Provenance, load_encoder, save
 from training.config import TrainingConfig, read_config
@@ -134,6 +135,9 @@ def _labels_rows() -> Iterable[Row]:
     titles = {"vdual": "VDual-SimCLR", "dual": "Dual-SimCLR", RANDOM: "random encoder"}
     for labels, (objective, title) in itertools.product((1.0, 0.1, 0.01), titles.items()):
         yield Row(title=f"{title}, linear probe, {labels:.0%} of labels", cell=Cell(objective=objective, labels=labels))
+
+
+def _fine_tuning_rows() -> Iterable[Row]:
     titles = {"vdual": "VDual-SimCLR, fine-tuned", RANDOM: "from scratch"}
     for labels, (objective, title) in itertools.product((1.0, 0.1, 0.01), titles.items()):
         cell = Cell(objective=objective, labels=labels, encoder="trained")
@@ -156,6 +160,7 @@ def _formulation_rows() -> Iterable[Row]:
 TABLES = {
     "classical": [Row(title=f"{kind}, raw pixels", cell=kind) for kind in ("random forest", "logistic regression")],
     "labels": list(_labels_rows()),
+    "fine-tuning": list(_fine_tuning_rows()),
     "sensors": list(_sensor_rows()),
     "formulation": list(_formulation_rows()),
 }
@@ -250,8 +255,11 @@ def _print_patch_task(bench: Bench, split: str, seeds: int) -> None:
             for seed, part in itertools.product(range(seeds), parts_of(split)):
                 train, held_out = bench.sides(part)
                 encoder = bench.encoder(Cell(split=part, seed=seed, objective=objective), train)
-                probe = fit_image_probe(embed(encoder, train, names), ImageProbeConfig(hidden=hidden), seed)
-                scores.append(score_images(probe, embed(encoder, held_out, names)))
+                model = MappingModel(encoder, bench.config.legend)
+                weights = balanced(encoder, train, conditions(model), bench.config.probe.s1_trust)
+                seen, unseen = (embed(encoder, side, names, weights) for side in (train, held_out))
+                probe = fit_image_probe(seen, ImageProbeConfig(hidden=hidden), seed)
+                scores.append(score_images(probe, unseen))
             micro, macro = (_spread([getattr(s, f"{k}_precision") for s in scores]) for k in ("micro", "macro"))
             print(f"| {objective} | {'MLP-128' if hidden else 'linear'} | {micro} | {macro} |", flush=True)
 

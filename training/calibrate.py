@@ -1,6 +1,6 @@
 """Calibration on held-out places: temperatures, variance scale and expert weights, then conformal thresholds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -25,7 +25,7 @@ from training.models.expert import Expert
 from training.models.layers import STRIDE
 from training.models.mapping import MappingModel
 from training.models.predictive import Logits
-from training.models.sensor_sets import shown_to
+from training.models.sensor_sets import SENSOR_SETS, SETS, shown_to
 from training.tensors import Inputs
 
 PRIOR: Final = 5e-3
@@ -67,48 +67,56 @@ class HeldOut:
     target: Tensor
     """(1, H, W) class indices."""
 
-    def shown_to(self, modality: Modality) -> Self:
-        """The same with one sensor alone, and the labels of what that has seen."""
-        shown = shown_to(self.inputs, (modality,))
+    def shown_to(self, sensors: tuple[Modality, ...]) -> Self:
+        """The same with these sensors alone, and the labels of what they have seen."""
+        shown = shown_to(self.inputs, sensors)
         seen = (shown.s2_valid + shown.s1_valid)[:, 0] > 0
         return replace(self, inputs=shown, target=self.target.where(seen, IGNORED))
 
-    def loss(self, numbers: "Numbers") -> Tensor:
+    @property
+    def labelled(self) -> Tensor:
+        """(1, H, W) bool: pixels that are judged."""
+        return self.target != IGNORED
+
+    def loss(self, numbers: "Numbers", temperature: Tensor) -> Tensor:
         """Brier score summed over labelled pixels."""
-        expert = fused(self.experts, self.inputs, numbers.expert_weights)
+        expert = fused(self.experts, self.inputs, self.model.balance * numbers.expert_weights)
         logits = self.model.read_out(self.inputs, expert, self.model.clear(self.experts[0]))
         # What a temperature divides is the logit, mean and deviation alike.
         scaled = Logits(
-            mean=logits.mean / numbers.temperature,
-            variance=logits.variance * numbers.variance_scale / numbers.temperature.square(),
+            mean=logits.mean / temperature,
+            variance=logits.variance * numbers.variance_scale / temperature.square(),
         )
-        labelled = self.target != IGNORED
-        truth = functional.one_hot(self.target.where(labelled, 0), logits.mean.shape[1]).movedim(-1, 1)
-        return ((scaled.mean_field.softmax(dim=1) - truth).square().sum(dim=1) * labelled).sum()
+        truth = functional.one_hot(self.target.where(self.labelled, 0), logits.mean.shape[1]).movedim(-1, 1)
+        return ((scaled.mean_field.softmax(dim=1) - truth).square().sum(dim=1) * self.labelled).sum()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Numbers:
-    """The four numbers that are fitted with all sensors, each positive."""
+    """What is fitted, each positive."""
 
     temperature: Tensor
+    """(S,): that of each set of sensors."""
     variance_scale: Tensor
     expert_weights: Tensor
     """(2,): S2's and S1's."""
 
     @classmethod
-    def of(cls, logarithms: Tensor) -> "Numbers":
-        """From (4,) natural logarithms."""
-        temperature, variance_scale, s2, s1 = logarithms.exp()
-        return cls(temperature=temperature, variance_scale=variance_scale, expert_weights=torch.stack([s2, s1]))
+    def of(cls, logarithms: Tensor) -> Self:
+        """From (S + 3,) natural logarithms; those of the sensors alone are multiples of the temperature of both."""
+        temperature, (scale, *weights) = logarithms[:SETS], logarithms[SETS:].exp()
+        alone = torch.cat([torch.zeros(1), temperature[1:]])
+        return cls(
+            temperature=(temperature[0] + alone).exp(), variance_scale=scale, expert_weights=torch.stack(weights)
+        )
 
 
 def calibrate(folds: Sequence[Fold], config: CalibrateConfig, conditions: Conditions) -> Calibration:
     """What makes the folds' models honest on places that they have not seen.
 
-    The numbers minimise the Brier score of the labels, with all sensors; then each sensor alone has a temperature of its own.
-    That score is bounded: coarse labels are wrong in places, and likelihood pays any price there. Conformal thresholds
-    follow, with each sample as a block: pixels of one sample are not exchangeable.
+    The numbers minimise the Brier score of the labels, as both sensors tell them and as each alone does. That score is
+    bounded: coarse labels are wrong in places, and likelihood pays any price there. Conformal thresholds follow, with each
+    sample as a block: pixels of one sample are not exchangeable.
 
     Args:
         folds: Uncalibrated models, with held-out samples.
@@ -119,15 +127,12 @@ def calibrate(folds: Sequence[Fold], config: CalibrateConfig, conditions: Condit
     evenly = np.linspace(0, len(every) - 1, min(len(every), config.samples)).round().astype(int)
     held_out = [_held_out(fold, index, conditions) for fold, index in (every[place] for place in evenly)]
     numbers = _fit(held_out, config)
-    s2_alone, s1_alone = (
-        _temperature_alone([sample.shown_to(modality) for sample in held_out], numbers, config)
-        for modality in (Modality.S2, Modality.S1)
-    )
-    weights = numbers.expert_weights.tolist()
+    both, s2_alone, s1_alone = numbers.temperature.tolist()
+    s2, s1 = numbers.expert_weights.tolist()
     fitted = Calibration(
-        temperature=Temperature(both=float(numbers.temperature), s2_alone=s2_alone, s1_alone=s1_alone),
+        temperature=Temperature(both=both, s2_alone=s2_alone, s1_alone=s1_alone),
         variance_scale=float(numbers.variance_scale),
-        expert_weights={Modality.S2: weights[0], Modality.S1: weights[1]},
+        expert_weights={Modality.S2: s2, Modality.S1: s1},
     )
     answers = pooled([_answers(fold, fitted, config, conditions) for fold in folds])
     return fitted.model_copy(update={"conformal": fit_thresholds(answers, answers.sample)})
@@ -178,36 +183,26 @@ def _inner(plane: Tensor, beyond: int) -> Tensor:
 
 
 def _fit(held_out: Sequence[HeldOut], config: CalibrateConfig) -> Numbers:
-    return Numbers.of(_best(torch.zeros(4), Numbers.of, held_out, config))
-
-
-def _temperature_alone(held_out: Sequence[HeldOut], numbers: Numbers, config: CalibrateConfig) -> float:
-    """That of samples with one sensor; the one with all sensors where none of them has any."""
-
-    def times(logarithm: Tensor) -> Numbers:
-        return replace(numbers, temperature=numbers.temperature * logarithm.exp())
-
-    return float(times(_best(torch.zeros(()), times, held_out, config)).temperature)
-
-
-def _best(
-    logarithms: Tensor, numbers_of: Callable[[Tensor], Numbers], held_out: Sequence[HeldOut], config: CalibrateConfig
-) -> Tensor:
     """Where the mean Brier score is least, from a start at which nothing is changed."""
-    logarithms.requires_grad_()
+    logarithms = torch.zeros(SETS + 3, requires_grad=True)
     optimiser = torch.optim.LBFGS([logarithms], max_iter=config.steps, line_search_fn="strong_wolfe")
-    pixels = sum(int((sample.target != IGNORED).sum()) for sample in held_out)
+    of_sets = [[sample.shown_to(sensors) for sample in held_out] for sensors in SENSOR_SETS]
+    pixels = [max(1, sum(int(view.labelled.sum()) for view in views)) for views in of_sets]
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        numbers = numbers_of(logarithms)
-        mean = torch.stack([sample.loss(numbers) for sample in held_out]).sum() / max(pixels, 1)
-        mean = mean + PRIOR * logarithms.square().sum()
+        mean = PRIOR * logarithms.square().sum()
         mean.backward()  # type: ignore[no-untyped-call]  # torch does not type it
-        return mean
+        for index, (views, judged) in enumerate(zip(of_sets, pixels, strict=True)):
+            for view in views:
+                numbers = Numbers.of(logarithms)
+                part = view.loss(numbers, numbers.temperature[index]) / (SETS * judged)
+                part.backward()  # type: ignore[no-untyped-call]  # torch does not type it
+                mean = mean + part
+        return mean.detach()
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch does not type it
-    return logarithms.detach()
+    return Numbers.of(logarithms.detach())
 
 
 def _answers(fold: Fold, fitted: Calibration, config: CalibrateConfig, conditions: Conditions) -> Answers:

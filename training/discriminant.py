@@ -211,7 +211,7 @@ def _features(model: MappingModel, view: Inputs, parts: int) -> tuple[Tensor, Te
     found = []
     for sensors in SENSOR_SETS:
         shown = shown_to(view, sensors)
-        expert, raw = fused(experts, shown, model.expert_weights), model.raw(shown)
+        expert, raw = fused(experts, shown, model.weights), model.raw(shown)
         around = upsample(model.surroundings(raw, shown), CELL_PX // STRIDE)
         read = torch.cat((expert.mean, raw[:, :, ::STRIDE, ::STRIDE], around)[:parts], dim=1)
         seen = torch.maximum(shown.s2_valid, shown.s1_valid)[:, :, ::STRIDE, ::STRIDE] > 0

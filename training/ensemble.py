@@ -49,6 +49,6 @@ def fit_latents(model: MappingModel, samples: Iterable[Sample], conditions: Cond
 @torch.no_grad()
 def _embeddings(model: MappingModel, inputs: Inputs) -> Tensor:
     """The fused expert's mean at the locations of a chip that a sensor has seen, (n, d), in double precision."""
-    mean: Tensor = model.encoder(inputs, model.expert_weights).mean
+    mean: Tensor = model.encoder(inputs, model.weights).mean
     seen = functional.max_pool2d(torch.maximum(inputs.s2_valid, inputs.s1_valid), STRIDE).flatten() > 0
     return mean[0].flatten(1).T[seen].double()

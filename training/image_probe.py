@@ -58,19 +58,20 @@ class ImageScores(Record):
 
 
 @torch.no_grad()
-def embed(encoder: Encoder, samples: Sequence[Sample], names: tuple[str, ...]) -> LabelledImages:
+def embed(encoder: Encoder, samples: Sequence[Sample], names: tuple[str, ...], weights: Tensor) -> LabelledImages:
     """Images through a frozen encoder.
 
     Args:
-        encoder: Its expert weights are 1.
+        encoder: Of the experts.
         samples: With image labels; a sensor may miss.
         names: The classes that are told apart; other labels of an image are passed over.
+        weights: Of Sentinel-2's and Sentinel-1's expert, (2,).
     """
     encoder.eval()
     rows = []
     for sample in samples:
         inputs = inputs_of(sample, encoder.bands)
-        expert = encoder(inputs, torch.ones(2))
+        expert = encoder(inputs, weights)
         seen = functional.avg_pool2d(torch.maximum(inputs.s2_valid, inputs.s1_valid), STRIDE)
         rows.append((expert.mean * seen).sum(dim=(2, 3))[0] / seen.sum().clamp_min(1))
     classes = torch.tensor([[float(name in sample.image_labels) for name in names] for sample in samples])

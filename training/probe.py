@@ -34,6 +34,8 @@ class ProbeConfig(Record):
     """Of augmented chips, from which the closed form is computed."""
     shrinkage: float = Field(default=0.1, ge=0, lt=1)
     """Share of the features' covariance that is equal variances: with few places, more."""
+    s1_trust: float = Field(default=0.5, gt=0)
+    """How much Sentinel-1's expert counts beside Sentinel-2's on usual ground; noise, clouds and speckle change that."""
     beside: Literal["nothing", "pixel", "surroundings"] = "surroundings"
     """What the probe reads beside the embedding: bands and indices of the pixel, and what lies around it."""
     encoder_rate: float = Field(default=0.3, gt=0)

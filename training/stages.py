@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from contract.errors import CheckpointInvalid, ConfigInvalid
+from training.balance import balanced
 from training.calibrate import Fold, calibrate
 from training.checkpoint import Provenance, load_encoder, load_model, save
 from training.config import TrainingConfig
@@ -142,8 +143,7 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     calibration = calibrate(folds, config.calibrate, conditions(model))
     model.cpu().calibrate(calibration)
     model.doubt = doubt_of(model, found, config.probe, weights, config.seed)
-    some = np.random.default_rng(config.seed).permutation(len(learnt))[:STATISTICS_SAMPLES]
-    model.latents = fit_latents(model, learnt.select(some.tolist()), conditions(model))
+    model.latents = fit_latents(model, _some(config, learnt), conditions(model))
     path = stage.out / MODEL_NAME
     if fabric.is_global_zero:
         save(path, model, provenance.model_copy(update={"calibration": calibration}))
@@ -178,6 +178,7 @@ def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: Sampl
     labelled = _learnt_from(config, pool)
     weights = class_weights(labelled.class_pixels(config.legend), config.probe)
     model = MappingModel(encoder, config.legend)
+    model.balance.copy_(balanced(encoder, _some(config, labelled), conditions(model), config.probe.s1_trust))
     found = _gathered(fabric, config, model, labelled, run)
     once = torch.ones(len(labelled.places))
     fit_probe(model, found, once, config.probe, weights)
@@ -194,6 +195,12 @@ def _learnt_from(config: TrainingConfig, pool: SamplePool) -> SamplePool:
     """The samples of a pool whose labels are learnt from."""
     labelled, _ = pool.parted(few_labels(pool.entries, config.probe.labels, config.seed))
     return labelled
+
+
+def _some(config: TrainingConfig, pool: SamplePool) -> SamplePool:
+    """As many samples of a pool as it takes to know what is usual."""
+    some = np.random.default_rng(config.seed).permutation(len(pool))[:STATISTICS_SAMPLES]
+    return pool.select(some.tolist())
 
 
 def _gathered(fabric: Fabric, config: TrainingConfig, model: MappingModel, pool: SamplePool, run: Run) -> Gathered:

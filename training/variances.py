@@ -25,13 +25,16 @@ class VarianceConfig(Record):
     optimiser: OptimiserConfig = OptimiserConfig(steps=200, learning_rate=0.1, weight_decay=0)
     augment: AugmentConfig = AugmentConfig(
         s2_noise=0.04,
+        s1_offset_db=0.5,
+        s1_band_offset_db=0.3,
         s1_noise_db=2.0,
         flat_band_share=0,
         noise_band_share=0,
         s2_dropped_share=0,
         s1_dropped_share=0,
     )
-    """Clouds and speckle on half of the chips: means are not spoiled by them any more."""
+    """Clouds and speckle on half of the chips: means are not spoiled by them any more. Radar's offsets are those of its
+    calibration alone: wider ones would move open water, whose embeddings lie far out, more than speckle moves land."""
 
 
 def fit_variances(

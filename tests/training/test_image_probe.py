@@ -17,6 +17,7 @@ from training.models.encoder import Encoder
 from training.models.standardise import BandStatistics
 
 NAMES = ("forest", "lake", "town")
+ONES = torch.ones(2)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def images(count: int, seed: int, *, several: bool = False) -> LabelledImages:
 
 
 def test_labels_of_an_image_become_a_row_of_ones_and_zeros(encoder: Encoder) -> None:
-    made = embed(encoder, [sample(1, "town", "forest"), sample(2), sample(3, "glacier")], NAMES)
+    made = embed(encoder, [sample(1, "town", "forest"), sample(2), sample(3, "glacier")], NAMES, ONES)
     assert made.classes.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert made.embeddings.shape == (3, 8)
 
@@ -71,8 +72,8 @@ def test_the_pooled_embedding_is_the_mean_over_what_was_seen(encoder: Encoder) -
     masked = replace(whole, observations=half)
     inputs = inputs_of(masked, BandChoice())
     with torch.no_grad():
-        mean = encoder(inputs, torch.ones(2)).mean[0, :, :, :6].mean(dim=(1, 2))
-    torch.testing.assert_close(embed(encoder, [masked], NAMES).embeddings[0], mean)
+        mean = encoder(inputs, ONES).mean[0, :, :, :6].mean(dim=(1, 2))
+    torch.testing.assert_close(embed(encoder, [masked], NAMES, ONES).embeddings[0], mean)
 
 
 @pytest.mark.parametrize("hidden", [0, 128])

@@ -42,7 +42,10 @@ class MappingModel(nn.Module):
     temperature: Tensor
     """(S,): that of each set of sensors."""
     variance_scale: Tensor
+    balance: Tensor
+    """(2,): weights of Sentinel-2's and Sentinel-1's expert before calibration."""
     expert_weights: Tensor
+    """(2,): what calibration multiplies them by."""
     doubt: DoubtHeads | None
     """None until fitted, as `latents`."""
     latents: Latents | None
@@ -66,6 +69,7 @@ class MappingModel(nn.Module):
         self.register_buffer("missing", torch.zeros(SETS, classes, classes))  # nothing until it is fitted
         self.register_buffer("temperature", torch.ones(SETS))
         self.register_buffer("variance_scale", torch.tensor(1.0))
+        self.register_buffer("balance", torch.ones(2))
         self.register_buffer("expert_weights", torch.ones(2))
         self.doubt, self.latents = None, None
 
@@ -88,7 +92,7 @@ class MappingModel(nn.Module):
 
     def seen(self, inputs: Inputs, experts: tuple[Expert, Expert]) -> tuple[Logits, Expert, Tensor]:
         """`logits` of both sensors' experts, and how far Sentinel-2 is believed, as `clear` says."""
-        expert, clear = fused(experts, inputs, self.expert_weights), self.clear(experts[0])
+        expert, clear = fused(experts, inputs, self.weights), self.clear(experts[0])
         return self.read_out(inputs, expert, clear), expert, clear
 
     def clear(self, s2: Expert) -> Tensor:
@@ -159,6 +163,11 @@ class MappingModel(nn.Module):
     def usual_ground(self) -> list[Latents]:
         """Where the surroundings of training ground lie, as each set of sensors sees them."""
         return [cast("Latents", each) for each in self.usual]
+
+    @property
+    def weights(self) -> Tensor:
+        """Of Sentinel-2's and Sentinel-1's expert, (2,)."""
+        return self.balance * self.expert_weights
 
     @property
     def centred_weight(self) -> Tensor:
