@@ -35,7 +35,7 @@ from training.evaluate.metrics import ErrorDetection, Scores, score
 from training.evaluate.tables import variance_table
 from training.evaluate.variance_tests import run_variance_tests
 from training.evaluate.views import View, as_given, only
-from training.image_probe import ImageProbeConfig, embed, fit_image_probe, score_images
+from training.image_probe import ImageProbeConfig, LabelledImages, embed, fit_image_probe, score_images
 from training.models.encoder import Encoder
 from training.models.mapping import MappingModel
 from training.models.raw import raw_features
@@ -240,6 +240,14 @@ class Bench:
         model = fit_on(self.fabric, config, self.encoder(cell, train), train, Run(seed=cell.seed)).cpu().eval()
         return model, held_out
 
+    def images(self, cell: Cell, names: tuple[str, ...]) -> tuple[LabelledImages, LabelledImages]:
+        """The embeddings of whole images by a cell's encoder, training samples and held-out ones."""
+        train, held_out = self.sides(cell.split)
+        encoder = self.encoder(cell, train)
+        model = MappingModel(encoder, self.config.legend)
+        weights = balanced(encoder, train, conditions(model), self.config.probe.s1_trust)
+        return embed(encoder, train, names, weights), embed(encoder, held_out, names, weights)
+
 
 def parts_of(split: str) -> list[str]:
     """`val`, or each of the folds."""
@@ -250,15 +258,15 @@ def _print_patch_task(bench: Bench, split: str, seeds: int) -> None:
     print(f"\n### {PATCH_TASK}, {split}\n\n{PATCH_HEADER}", flush=True)
     names = tuple(sorted({label for sample in bench.pool for label in sample.image_labels}))
     for objective in ("vdual", "dual", "vdual-patch", "dual-patch", RANDOM):
+        cells = [
+            Cell(split=part, seed=seed, objective=objective)
+            for seed, part in itertools.product(range(seeds), parts_of(split))
+        ]
+        images = [bench.images(cell, names) for cell in cells]
         for hidden in (0, 128):
             scores = []
-            for seed, part in itertools.product(range(seeds), parts_of(split)):
-                train, held_out = bench.sides(part)
-                encoder = bench.encoder(Cell(split=part, seed=seed, objective=objective), train)
-                model = MappingModel(encoder, bench.config.legend)
-                weights = balanced(encoder, train, conditions(model), bench.config.probe.s1_trust)
-                seen, unseen = (embed(encoder, side, names, weights) for side in (train, held_out))
-                probe = fit_image_probe(seen, ImageProbeConfig(hidden=hidden), seed)
+            for cell, (seen, unseen) in zip(cells, images, strict=True):
+                probe = fit_image_probe(seen, ImageProbeConfig(hidden=hidden), cell.seed)
                 scores.append(score_images(probe, unseen))
             micro, macro = (_spread([getattr(s, f"{k}_precision") for s in scores]) for k in ("micro", "macro"))
             print(f"| {objective} | {'MLP-128' if hidden else 'linear'} | {micro} | {macro} |", flush=True)

@@ -91,7 +91,7 @@ class HeldOut:
         return ((scaled.mean_field.softmax(dim=1) - truth).square().sum(dim=1) * self.labelled).sum()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Numbers:
     """What is fitted, each positive."""
 

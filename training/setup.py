@@ -73,9 +73,14 @@ def new_encoder(config: TrainingConfig, pool: SamplePool) -> Encoder:
         ConfigInvalid: The pool lacks one of the sensors.
     """
     torch.manual_seed(config.seed)
-    chosen = np.random.default_rng(config.seed).permutation(len(pool))[:STATISTICS_SAMPLES]
-    seen = [pool.read(int(index)).observations for index in chosen]
+    seen = [sample.observations for sample in some_of(config, pool)]
     return Encoder(config.bands, config.model, {modality: _statistics(config, seen, modality) for modality in Modality})
+
+
+def some_of(config: TrainingConfig, pool: SamplePool) -> SamplePool:
+    """As many samples of a pool as it takes to know what is usual."""
+    chosen = np.random.default_rng(config.seed).permutation(len(pool))[:STATISTICS_SAMPLES]
+    return pool.select(chosen.tolist())
 
 
 def batches(fabric: Fabric, config: TrainingConfig, pool: SamplePool, schedule: Schedule) -> Iterator[Batch]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -29,7 +28,7 @@ from training.pretrain import pretrain
 from training.probe import class_weights, fine_tune
 from training.raw_noise import fit_raw_noise
 from training.run import Run, Watch
-from training.setup import STATISTICS_SAMPLES, Schedule, batches, labelled_pool, new_encoder, start, unlabelled_pool
+from training.setup import Schedule, batches, labelled_pool, new_encoder, some_of, start, unlabelled_pool
 from training.variances import fit_variances
 
 ENCODER_NAME: Final = "encoder.pt"
@@ -143,7 +142,7 @@ def calibrate_stage(stage: Stage, encoder_path: Path | None) -> Path:
     calibration = calibrate(folds, config.calibrate, conditions(model))
     model.cpu().calibrate(calibration)
     model.doubt = doubt_of(model, found, config.probe, weights, config.seed)
-    model.latents = fit_latents(model, _some(config, learnt), conditions(model))
+    model.latents = fit_latents(model, some_of(config, learnt), conditions(model))
     path = stage.out / MODEL_NAME
     if fabric.is_global_zero:
         save(path, model, provenance.model_copy(update={"calibration": calibration}))
@@ -178,7 +177,7 @@ def fit_on(fabric: Fabric, config: TrainingConfig, encoder: Encoder, pool: Sampl
     labelled = _learnt_from(config, pool)
     weights = class_weights(labelled.class_pixels(config.legend), config.probe)
     model = MappingModel(encoder, config.legend)
-    model.balance.copy_(balanced(encoder, _some(config, labelled), conditions(model), config.probe.s1_trust))
+    model.balance.copy_(balanced(encoder, some_of(config, labelled), conditions(model), config.probe.s1_trust))
     found = _gathered(fabric, config, model, labelled, run)
     once = torch.ones(len(labelled.places))
     fit_probe(model, found, once, config.probe, weights)
@@ -195,12 +194,6 @@ def _learnt_from(config: TrainingConfig, pool: SamplePool) -> SamplePool:
     """The samples of a pool whose labels are learnt from."""
     labelled, _ = pool.parted(few_labels(pool.entries, config.probe.labels, config.seed))
     return labelled
-
-
-def _some(config: TrainingConfig, pool: SamplePool) -> SamplePool:
-    """As many samples of a pool as it takes to know what is usual."""
-    some = np.random.default_rng(config.seed).permutation(len(pool))[:STATISTICS_SAMPLES]
-    return pool.select(some.tolist())
 
 
 def _gathered(fabric: Fabric, config: TrainingConfig, model: MappingModel, pool: SamplePool, run: Run) -> Gathered:
